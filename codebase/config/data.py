@@ -1,0 +1,98 @@
+"""Sections on data: where it lies, who is in which split, how crops are cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from codebase.config.base import Section
+
+H36M_SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
+
+
+class DatasetConfig(Section):
+    """Which Human3.6M-style tree is read, and which part of it."""
+
+    kind: Literal["synthetic", "tree"] = Field(
+        "synthetic", description="synthetic: the DAG renders the tree itself; tree: it exists under `root`"
+    )
+    root: Path | None = Field(None, description="root of the tree; for synthetic, default: {results}/dataset")
+    masks_root: Path | None = Field(None, description="root of the masks' tree, if it is another than `root`")
+    bodies: Path | None = Field(
+        None,
+        description="folder of S{n}.h5 with SMPL parameters (for synthetic: {root}/truth); without it train_hmr "
+        "learns from joints and vertex metrics are left out",
+    )
+    body: Path = Field(
+        Path("assets/free_body.npz"), description="body file in SMPL layout (npz, or a SMPL pickle)"
+    )
+    subjects: tuple[PositiveInt, ...] = Field(H36M_SUBJECTS, description="subjects to use")
+    acts: tuple[int, ...] = Field(tuple(range(2, 17)), description="Human3.6M action numbers, 2 to 16")
+    subacts: tuple[int, ...] = Field((1, 2), description="subactions")
+    cameras: tuple[int, ...] = Field((1, 2, 3, 4), description="cameras, 1 to 4 as in the folder names")
+
+    @model_validator(mode="after")
+    def _root_is_given(self) -> DatasetConfig:
+        if self.kind == "tree" and self.root is None:
+            raise ValueError("dataset.kind is 'tree', so dataset.root must name the tree's folder")
+        for name in ("subjects", "acts", "subacts", "cameras"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"dataset.{name} must list at least one value, each once")
+        return self
+
+
+class Selection(Section):
+    """A part of the dataset: subjects x acts x subacts, every n-th frame."""
+
+    subjects: tuple[PositiveInt, ...] = Field(description="subjects of this split")
+    acts: tuple[int, ...] | None = Field(None, description="acts; null means all of dataset.acts")
+    subacts: tuple[int, ...] | None = Field(None, description="subactions; null means all of dataset.subacts")
+    every: PositiveInt = Field(1, description="keep frames with (frame - 1) % every == 0")
+
+
+class SplitConfig(Section):
+    """Who trains, who validates, who tests. Test subjects may stand in no other split."""
+
+    train: Selection = Selection(subjects=(1, 5, 6, 7), every=5)
+    val: Selection = Selection(subjects=(8,), every=20)
+    test: Selection = Selection(subjects=(9, 11), every=20)
+
+    @model_validator(mode="after")
+    def _no_leak(self) -> SplitConfig:
+        shared = set(self.test.subjects) & (set(self.train.subjects) | set(self.val.subjects))
+        if shared:
+            raise ValueError(f"subjects {sorted(shared)} stand in split.test and in another split")
+        return self
+
+    @property
+    def subjects(self) -> tuple[int, ...]:
+        """All subjects of all splits, sorted."""
+        return tuple(sorted({*self.train.subjects, *self.val.subjects, *self.test.subjects}))
+
+
+class SynthesizeConfig(Section):
+    """The miniature Human3.6M."""
+
+    seed: int = 0
+    image_size: PositiveInt = Field(256, description="frames are image_size x image_size pixels")
+    frames: PositiveInt = Field(16, description="frames of each sequence")
+    fps: PositiveFloat = Field(5.0, description="frames per second of motion")
+    jpeg_quality: int = Field(92, ge=30, le=100)
+
+
+class BackgroundsConfig(Section):
+    """Per-pixel median over a subject's frames."""
+
+    every: PositiveInt = Field(64, description="keep frames with (frame - 1) % every == 0")
+
+
+class CropsConfig(Section):
+    """Square crops about the root joint: the projection of a fronto-parallel square at root depth."""
+
+    size: PositiveInt = Field(128, description="side of a crop, pixels")
+    box_mm: PositiveFloat = Field(
+        2000.0, description="side of the square about the root that a crop shows, mm"
+    )

@@ -1,0 +1,27 @@
+"""Sections on what comes out."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from codebase.config.base import Section
+
+
+class PredictConfig(Section):
+    """Predictions on the test split."""
+
+    batch_size: PositiveInt = 128
+    meshes: int = Field(4, ge=0, description="how many example meshes are written as OBJ")
+
+
+class EvaluateConfig(Section):
+    """Metrics on the test split."""
+
+    per_act: bool = Field(True, description="also per act")
+    per_subject: bool = Field(True, description="also per subject")
+
+
+class ReportConfig(Section):
+    """The page."""
+
+    examples: PositiveInt = Field(6, description="frames shown in each gallery")

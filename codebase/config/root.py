@@ -1,0 +1,97 @@
+"""The whole config, and which sections each stage depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from codebase.config.base import Section, load_config
+from codebase.config.data import BackgroundsConfig, CropsConfig, DatasetConfig, SplitConfig, SynthesizeConfig
+from codebase.config.learning import EmbedConfig, EncDecConfig, HmrConfig, PoseConfig, PriorConfig, SmplConfig
+from codebase.config.outputs import EvaluateConfig, PredictConfig, ReportConfig
+
+
+class RuntimeConfig(Section):
+    """How stages run here. Changes no result, so it is in no digest."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt = Field(
+        2, description="compute threads of a training stage; rules ask for as many cores"
+    )
+    workers: PositiveInt = Field(1, description="processes of a stage that renders or decodes frames")
+
+
+class Config(Section):
+    """One run of the DAG."""
+
+    name: str = Field(
+        description="names the folder {results}/{name}", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+    )
+    results: Path = Field(Path("results"), description="folder of all results")
+    runtime: RuntimeConfig = RuntimeConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    split: SplitConfig = SplitConfig()
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    backgrounds: BackgroundsConfig = BackgroundsConfig()
+    crops: CropsConfig = CropsConfig()
+    enc_dec: EncDecConfig = EncDecConfig()
+    embed: EmbedConfig = EmbedConfig()
+    pose: PoseConfig = PoseConfig()
+    prior: PriorConfig = PriorConfig()
+    smpl: SmplConfig = SmplConfig()
+    hmr: HmrConfig = HmrConfig()
+    predict: PredictConfig = PredictConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _splits_lie_in_dataset(self) -> Config:
+        for split in ("train", "val", "test"):
+            selection = getattr(self.split, split)
+            for name in ("subjects", "acts", "subacts"):
+                extra = set(getattr(selection, name) or ()) - set(getattr(self.dataset, name))
+                if extra:
+                    raise ValueError(
+                        f"split.{split}.{name} names {sorted(extra)}, which dataset.{name} lacks"
+                    )
+        for stage in ("pose", "smpl"):
+            unknown = set(getattr(self, stage).label_subjects) - set(self.split.train.subjects)
+            if unknown:
+                raise ValueError(
+                    f"{stage}.label_subjects names {sorted(unknown)}, not in split.train.subjects"
+                )
+        return self
+
+
+# The sections whose digest stands in the params of a stage's rule: editing another section re-runs nothing.
+STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
+    "synthesize": ("dataset", "synthesize"),
+    "backgrounds": ("dataset", "backgrounds"),
+    "index": ("dataset", "split"),
+    "crops": ("dataset", "crops"),
+    "train_enc_dec": ("enc_dec",),
+    "embed": ("embed",),
+    "train_pose": ("pose",),
+    "train_prior": ("prior",),
+    "train_smpl": ("smpl",),
+    "train_hmr": ("hmr",),
+    "predict": ("predict",),
+    "evaluate": ("evaluate",),
+    "report": ("report",),
+}
+
+
+def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Read and validate a whole config."""
+    return load_config(Config, path, overrides)
+
+
+def stage_digest(config: Config, stage: str) -> str:
+    """12 hex digits of the sections that `stage` depends on."""
+    parts = {name: getattr(config, name).model_dump(mode="json") for name in STAGE_SECTIONS[stage]}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,59 @@
+"""Errors, named as the field names them. Inputs are root-centred poses or meshes, one row a sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+Points = Float[ndarray, "batch points 3"]
+PerSample = Float[ndarray, " batch"]
+
+
+def mpjpe(predicted: Points, target: Points) -> PerSample:
+    """Mean per-joint position error of each sample, in the unit of the input; no alignment."""
+    return np.linalg.norm(predicted - target, axis=-1).mean(axis=-1)
+
+
+def n_mpjpe(predicted: Points, target: Points) -> PerSample:
+    """MPJPE after the least-squares scale of each prediction (N-MPJPE of Rhodin et al., CVPR 2018)."""
+    power = (predicted**2).sum(axis=(-1, -2))
+    scale = (predicted * target).sum(axis=(-1, -2)) / np.where(power > 0, power, 1)
+    return mpjpe(predicted * scale[:, None, None], target)
+
+
+def pa_mpjpe(predicted: Points, target: Points) -> PerSample:
+    """MPJPE after the least-squares similarity of each sample (Procrustes, no reflection); Protocol 2."""
+    return mpjpe(procrustes(predicted, target), target)
+
+
+def procrustes(source: Points, target: Points) -> Points:
+    """`source`, moved by the similarity (rotation without reflection, scale, translation) nearest to `target`.
+
+    Closed form of Umeyama (PAMI 1991), batched.
+    """
+    source, target = source.astype(np.float64), target.astype(np.float64)
+    mean_s, mean_t = source.mean(axis=1, keepdims=True), target.mean(axis=1, keepdims=True)
+    centred_s, centred_t = source - mean_s, target - mean_t
+    u, singular, vt = np.linalg.svd(np.swapaxes(centred_t, 1, 2) @ centred_s)
+    signs = np.ones_like(singular)
+    signs[:, -1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    rotation = (u * signs[:, None, :]) @ vt
+    power = (centred_s**2).sum(axis=(1, 2))
+    scale = (singular * signs).sum(axis=1) / np.where(power > 0, power, 1)
+    return scale[:, None, None] * centred_s @ np.swapaxes(rotation, 1, 2) + mean_t
+
+
+def pve(predicted: Points, target: Points) -> PerSample:
+    """Mean per-vertex error of each sample, in the unit of the input; no alignment."""
+    return mpjpe(predicted, target)
+
+
+def v2v_l2(predicted: Points, target: Points) -> PerSample:
+    """Mean squared vertex error over vertices and coordinates, unit squared (the course project's metric)."""
+    return ((predicted - target) ** 2).mean(axis=(-1, -2))
+
+
+def psnr_db(mean_squared_error: Float[ndarray, " batch"]) -> Float[ndarray, " batch"]:
+    """Peak signal-to-noise ratio, dB, of images in [0, 1]."""
+    return -10 * np.log10(np.maximum(mean_squared_error, 1e-12))

@@ -1,0 +1,88 @@
+"""Where artefacts lie. Shared by the workflow and the command line; free of heavy imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from codebase.config import Config
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Paths of one run; `subject` may be a number or a Snakemake wildcard such as "{subject}"."""
+
+    config: Config
+
+    @property
+    def root(self) -> Path:
+        return self.config.results / self.config.name
+
+    @property
+    def dataset(self) -> Path:
+        return self.config.dataset.root or self.root / "dataset"
+
+    @property
+    def masks(self) -> Path:
+        return self.config.dataset.masks_root or self.dataset
+
+    @property
+    def bodies(self) -> Path | None:
+        """Folder of S{n}.h5 with SMPL parameters, or None where a tree has none."""
+        if self.config.dataset.bodies is not None or self.config.dataset.kind == "tree":
+            return self.config.dataset.bodies
+        return self.dataset / "truth"
+
+    @property
+    def run_config(self) -> Path:
+        """The merged config of this run, defaults included."""
+        return self.root / "config.yaml"
+
+    def truth(self, subject: int | str) -> Path:
+        return self.dataset / "truth" / f"S{subject}.h5"
+
+    def background(self, subject: int | str) -> Path:
+        return self.root / "backgrounds" / f"background_subject{subject}.npy"
+
+    def index(self, split: str) -> Path:
+        return self.root / f"index_{split}.h5"
+
+    def crops(self, subject: int | str) -> Path:
+        return self.root / "crops" / f"S{subject}.h5"
+
+    def embeddings(self, subject: int | str) -> Path:
+        return self.root / "embeddings" / self.config.enc_dec.name / f"S{subject}.pkl"
+
+    def run_dir(self, stage: str) -> Path:
+        """Folder of a training run; `stage` is the config's section: enc_dec, pose, prior, smpl or hmr."""
+        return self.root / "runs" / getattr(self.config, stage).name
+
+    def checkpoint(self, stage: str) -> Path:
+        return self.run_dir(stage) / f"model_{getattr(self.config, stage).steps}.pt"
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "predictions.h5"
+
+    @property
+    def results_csv(self) -> Path:
+        return self.root / "results.csv"
+
+    @property
+    def meshes(self) -> Path:
+        return self.root / "meshes"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def checked(self, what: str) -> Path:
+        """Marker that the artefacts of `what` passed their check."""
+        return self.root / "checks" / f"{what}.json"
+
+    def log(self, rule: str, name: str = "all") -> Path:
+        return self.root / "logs" / rule / f"{name}.log"
