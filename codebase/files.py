@@ -85,9 +85,7 @@ def open_h5(path: Path, *, format_name: str, version: int = 1) -> Iterator[h5py.
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(
-            f"The file is no readable HDF5: {error}", where=path, mend="delete it and run again"
-        ) from None
+        raise DataError(f"The file is no readable HDF5: {error}", where=path, mend="delete it and run again") from None
     with file:
         found = (file.attrs.get("format"), file.attrs.get("version"))
         if found != (format_name, version):

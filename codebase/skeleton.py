@@ -42,9 +42,7 @@ class Skeleton:
         """For each joint, the index of its mirror image (left and right exchanged)."""
         swap = {"left": "right", "right": "left"}
         return tuple(
-            self.index(f"{swap[side]}_{rest}")
-            if (side := name.partition("_")[0]) in swap
-            else self.index(name)
+            self.index(f"{swap[side]}_{rest}") if (side := name.partition("_")[0]) in swap else self.index(name)
             for name in self.names
             for rest in [name.partition("_")[2]]
         )

@@ -83,9 +83,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     for parent in parents:
         child = data.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(
-                f"The override {override!r} goes through {parent!r}, which holds a plain value."
-            )
+            raise ConfigError(f"The override {override!r} goes through {parent!r}, which holds a plain value.")
         data = child
     try:
         data[last] = yaml.safe_load(value)

@@ -25,9 +25,7 @@ class DatasetConfig(Section):
         description="folder of S{n}.h5 with SMPL parameters (for synthetic: {root}/truth); without it train_hmr "
         "learns from joints and vertex metrics are left out",
     )
-    body: Path = Field(
-        Path("assets/free_body.npz"), description="body file in SMPL layout (npz, or a SMPL pickle)"
-    )
+    body: Path = Field(Path("assets/free_body.npz"), description="body file in SMPL layout (npz, or a SMPL pickle)")
     subjects: tuple[PositiveInt, ...] = Field(H36M_SUBJECTS, description="subjects to use")
     acts: tuple[int, ...] = Field(tuple(range(2, 17)), description="Human3.6M action numbers, 2 to 16")
     subacts: tuple[int, ...] = Field((1, 2), description="subactions")
@@ -93,6 +91,4 @@ class CropsConfig(Section):
     """Square crops about the root joint: the projection of a fronto-parallel square at root depth."""
 
     size: PositiveInt = Field(128, description="side of a crop, pixels")
-    box_mm: PositiveFloat = Field(
-        2000.0, description="side of the square about the root that a crop shows, mm"
-    )
+    box_mm: PositiveFloat = Field(2000.0, description="side of the square about the root that a crop shows, mm")

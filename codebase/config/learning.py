@@ -23,9 +23,7 @@ class TrainConfig(Section):
     log_every: PositiveInt = 50
     validate_every: PositiveInt = 500
     save_every: PositiveInt = Field(500, description="steps between saves of the resumable state")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the hardware has it"
-    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
 
 
 class EncDecConfig(TrainConfig):

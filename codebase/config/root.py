@@ -20,18 +20,14 @@ class RuntimeConfig(Section):
     """How stages run here. Changes no result, so it is in no digest."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: PositiveInt = Field(
-        2, description="compute threads of a training stage; rules ask for as many cores"
-    )
+    threads: PositiveInt = Field(2, description="compute threads of a training stage; rules ask for as many cores")
     workers: PositiveInt = Field(1, description="processes of a stage that renders or decodes frames")
 
 
 class Config(Section):
     """One run of the DAG."""
 
-    name: str = Field(
-        description="names the folder {results}/{name}", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-    )
+    name: str = Field(description="names the folder {results}/{name}", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     results: Path = Field(Path("results"), description="folder of all results")
     runtime: RuntimeConfig = RuntimeConfig()
     dataset: DatasetConfig = DatasetConfig()
@@ -56,15 +52,11 @@ class Config(Section):
             for name in ("subjects", "acts", "subacts"):
                 extra = set(getattr(selection, name) or ()) - set(getattr(self.dataset, name))
                 if extra:
-                    raise ValueError(
-                        f"split.{split}.{name} names {sorted(extra)}, which dataset.{name} lacks"
-                    )
+                    raise ValueError(f"split.{split}.{name} names {sorted(extra)}, which dataset.{name} lacks")
         for stage in ("pose", "smpl"):
             unknown = set(getattr(self, stage).label_subjects) - set(self.split.train.subjects)
             if unknown:
-                raise ValueError(
-                    f"{stage}.label_subjects names {sorted(unknown)}, not in split.train.subjects"
-                )
+                raise ValueError(f"{stage}.label_subjects names {sorted(unknown)}, not in split.train.subjects")
         return self
 
 
