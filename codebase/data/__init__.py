@@ -1,0 +1,1 @@
+"""From the dataset tree to batches: index, backgrounds, crops, embeddings."""

@@ -1,0 +1,1 @@
+"""One file a stage: VERSION and run(config, *, paths)."""
