@@ -1,6 +1,6 @@
 """The one schema: strict, frozen, free of heavy imports (the DAG is built from it)."""
 
-from codebase.config.base import Section, load_config, nearest, to_yaml
+from codebase.config.base import Section, apply_overrides, load_config, nearest, to_yaml, validate_config
 from codebase.config.data import (
     BackgroundsConfig,
     CropsConfig,
@@ -41,9 +41,11 @@ __all__ = [
     "SplitConfig",
     "SynthesizeConfig",
     "TrainConfig",
+    "apply_overrides",
     "load_config",
     "nearest",
     "read_config",
     "stage_digest",
     "to_yaml",
+    "validate_config",
 ]

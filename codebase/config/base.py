@@ -37,15 +37,36 @@ def load_config(model: type[M], path: Path, overrides: Iterable[str] = ()) -> M:
     data = _read_mapping(path)
     for override in overrides:
         _apply_override(data, override)
+    return validate_config(model, data, where=path)
+
+
+def validate_config(model: type[M], data: Mapping[str, Any], *, where: object) -> M:
+    """Turn plain data into `model`; `where` names its origin in errors.
+
+    Raises:
+        ConfigError: a key or a value is refused; all of them are named.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
         raise ConfigError(
             "\n".join(_explain(model, item) for item in error.errors()),
-            where=path,
+            where=where,
             expected="the keys and values of configs/schema.json",
             mend="correct the lines named above",
         ) from None
+
+
+def apply_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """Nested plain data from `dotted.key=value` overrides (values are YAML).
+
+    Raises:
+        ConfigError: an override has no `=`, or its value is no YAML.
+    """
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply_override(data, override)
+    return data
 
 
 def to_yaml(config: Section) -> str:
