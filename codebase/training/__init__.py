@@ -1,0 +1,1 @@
+"""One training loop for every stage: exact resume, stop before the wall, nothing hidden."""

@@ -1,0 +1,168 @@
+"""The training loop of every stage: the stage gives `update(batch, step) -> losses`, the loop does the rest."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from codebase.config import TrainConfig
+from codebase.errors import OutOfTimeError, UserError
+from codebase.files import write_json, write_text
+from codebase.training import optim
+from codebase.training.budget import Budget
+from codebase.training.state import Batch, Batches, Progress, RunState, save_checkpoint
+
+log = logging.getLogger("posemill.train")
+Update = Callable[[Batch, int], dict[str, Tensor]]
+Validate = Callable[[], dict[str, float]]
+
+
+def fit(
+    config: TrainConfig,
+    *,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    batches: Batches,
+    update: Update,
+    validate: Validate | None,
+    output: Path,
+    digest: str,
+    budget_s: float | None = None,
+    extra: Mapping[str, Tensor] | None = None,
+    export: Mapping[str, nn.Module] | None = None,
+) -> None:
+    """Train until `config.steps` and write `output`; resume exactly where an earlier attempt of the same run stopped.
+
+    Args:
+        config: the stage's section.
+        modules: everything with weights or buffers that the next step depends on, by name.
+        optimizers: by name; their learning rates follow the schedule from the value they were made with.
+        batches: the stream of batches, already on the device.
+        update: forward, backward and optimiser step(s) on one batch; returns detached scalar losses.
+        validate: figures on the validation split, called without gradients and with `modules` in eval mode.
+        output: runs/{name}/model_{steps}.pt; beside it lie history.jsonl, progress.json and, until done, state/.
+        digest: names this run's state (`state.run_digest`); another digest never continues silently.
+        budget_s: seconds from now after which the run saves and leaves; at least one step is always made.
+        extra: tensors that belong to the model, kept in the checkpoint.
+        export: the modules that go into the checkpoint, if not all (an averaged copy in place of the raw weights).
+
+    Raises:
+        OutOfTimeError: budget spent or a signal came; the state is saved, another attempt continues.
+        UserError: a loss is not finite.
+    """
+    run_dir = output.parent
+    state = RunState(run_dir, digest, config=config, modules=modules, optimizers=optimizers, batches=batches)
+    progress = state.resume()
+    write_text(run_dir / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.history))
+    first = progress.step
+    with Budget(budget_s) as budget:
+        if not progress.settled:
+            _settle(config, progress, modules, validate, run_dir, budget, first)
+        for step in range(first, config.steps):
+            optim.set_rate(optimizers.values(), optim.rate_factor(config, step))
+            batch = next(batches)
+            _add(progress, update(batch, step), batch)
+            reason = budget.turn()
+            if reason is not None and progress.step < config.steps:
+                state.save(progress)
+                raise OutOfTimeError(f"{reason}: stopped and saved after step {progress.step} of {config.steps}")
+            _settle(config, progress, modules, validate, run_dir, budget, first)
+            if progress.step % config.save_every == 0 and progress.step < config.steps:
+                state.save(progress)
+    save_checkpoint(
+        output,
+        modules=export or modules,
+        step=progress.step,
+        config=config,
+        history=progress.history,
+        extra=extra or {},
+    )
+    state.delete()
+    log.info("wrote %s after %d steps, %.1f s in this attempt", output, progress.step, budget.elapsed_s)
+
+
+def _add(progress: Progress, losses: Mapping[str, Tensor], batch: Batch) -> None:
+    """Count one step and add its losses to the running sums; a loss that is not finite ends the run."""
+    values = dict(zip(losses, torch.stack([loss.detach().float() for loss in losses.values()]).tolist(), strict=True))
+    progress.step += 1
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise UserError(
+            f"The loss {', '.join(bad)} is not finite at step {progress.step}.",
+            where=f"batch of {'; '.join(_describe(key, value) for key, value in batch.items())}",
+            expected="finite losses",
+            mend="lower learning_rate, or precision: fp32; the last saved state is kept",
+        )
+    for name, value in values.items():
+        progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.counts[name] = progress.counts.get(name, 0) + 1
+    progress.settled = False
+
+
+def _describe(key: str, value: Tensor) -> str:
+    finite = bool(torch.isfinite(value).all()) if value.is_floating_point() else True
+    return f"{key} {tuple(value.shape)}{'' if finite else ' (not finite)'}"
+
+
+def _settle(
+    config: TrainConfig,
+    progress: Progress,
+    modules: Mapping[str, nn.Module],
+    validate: Validate | None,
+    run_dir: Path,
+    budget: Budget,
+    first: int,
+) -> None:
+    """Log and validate where the step asks for it. An attempt that stops first leaves this to the next one."""
+    last = progress.step == config.steps
+    entry: dict[str, float] = {}
+    if last or progress.step % config.log_every == 0:
+        entry |= {name: total / progress.counts[name] for name, total in progress.sums.items()}
+        entry["learning_rate_factor"] = optim.rate_factor(config, progress.step - 1)
+        progress.sums, progress.counts = {}, {}
+    if validate is not None and (last or progress.step % config.validate_every == 0):
+        entry |= {f"val/{name}": float(value) for name, value in _validate(validate, modules).items()}
+    progress.settled = True
+    if entry:
+        entry = {"step": float(progress.step), **entry}
+        progress.history.append(entry)
+        _report(config, progress, entry, run_dir, budget, first)
+
+
+def _validate(validate: Validate, modules: Mapping[str, nn.Module]) -> dict[str, float]:
+    """Call `validate` in eval mode without gradients; every part's mode is restored after it."""
+    modes = [(part, part.training) for module in modules.values() for part in module.modules()]
+    for module in modules.values():
+        module.eval()
+    try:
+        with torch.no_grad():
+            return validate()
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _report(
+    config: TrainConfig, progress: Progress, entry: dict[str, float], run_dir: Path, budget: Budget, first: int
+) -> None:
+    rate = (progress.step - first) / max(budget.elapsed_s, 1e-9)
+    with (run_dir / "history.jsonl").open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(entry) + "\n")
+    left = (config.steps - progress.step) / rate if rate > 0 else 0.0
+    write_json(
+        run_dir / "progress.json",
+        {
+            "step": progress.step,
+            "steps": config.steps,
+            "steps_per_second": round(rate, 3),
+            "seconds_left": round(left, 1),
+        },
+    )
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in entry.items() if name != "step")
+    log.info("step %d of %d, %.1f a second: %s", progress.step, config.steps, rate, shown)

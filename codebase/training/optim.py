@@ -1,0 +1,53 @@
+"""Optimisers, one clipped step, and the schedule of the learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from codebase.config import TrainConfig
+
+
+def adam(config: TrainConfig, *modules: nn.Module, learning_rate: float | None = None) -> torch.optim.Optimizer:
+    """Fused AdamW over the trainable parameters of `modules`; weight decay spares vectors (biases, norms)."""
+    params = [p for module in modules for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = config.learning_rate if learning_rate is None else learning_rate
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate, fused=True)
+
+
+def step(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
+    """Backward, clip the norm of the gradient to `clip`, step; returns the norm before clipping.
+
+    A gradient that is not finite changes no weight: the loop then stops on the loss or the norm, with the last good
+    weights still in place.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    params: Iterable[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(params, clip)
+    if torch.isfinite(norm):
+        optimizer.step()
+    return norm.detach()
+
+
+def rate_factor(config: TrainConfig, step_index: int) -> float:
+    """Factor of the learning rate at a step (from 0): linear warm-up, then half a cosine to zero."""
+    warmup = min(config.warmup_steps, config.steps)
+    if step_index < warmup:
+        return (step_index + 1) / warmup
+    done = (step_index - warmup) / max(config.steps - warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def set_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Set every group's learning rate to `factor` times the one that it was made with."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor

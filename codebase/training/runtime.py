@@ -1,0 +1,26 @@
+"""What a training or embedding process sets up before it builds a model."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+from codebase.config.root import RuntimeConfig
+from codebase.training.precision import pick_device
+
+
+def prepare(runtime: RuntimeConfig, seed: int) -> torch.device:
+    """Set the number of threads, seed every generator, ask for deterministic kernels; returns the device."""
+    torch.set_num_threads(runtime.threads)
+    seed_all(seed)
+    torch.backends.cudnn.deterministic = True
+    return pick_device(runtime.device)
+
+
+def seed_all(seed: int) -> None:
+    """Seed python's, numpy's global and torch's generators (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries may use the global one; ours pass generators
+    torch.manual_seed(seed)
