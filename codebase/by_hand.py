@@ -1,0 +1,68 @@
+"""`train` and `test`: the image-to-body network by hand, on the crops that the workflow made."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from codebase.config import Config
+from codebase.errors import DataError
+from codebase.paths import Paths
+
+
+def train(config: Config) -> None:
+    """Train hmr as the rule `train_hmr` does; an interrupted run resumes.
+
+    Raises:
+        DataError: the indices, crops or bodies are not there yet.
+    """
+    paths = Paths(config)
+    subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
+    bodies = [paths.bodies / f"S{subject}.h5" for subject in subjects] if paths.bodies else []
+    crops = [paths.crops(subject) for subject in subjects]
+    inputs = {"index_train": paths.index("train"), "index_val": paths.index("val"), "body": config.dataset.body}
+    _require([*inputs.values(), *crops, *bodies], target=paths.index("train"))
+    run = importlib.import_module("codebase.stages.train_hmr").run
+    run(config, **inputs, crops=crops, bodies=bodies, output=paths.checkpoint("hmr"), budget_s=None)
+
+
+def test(config: Config, model_file: Path) -> None:
+    """Predict the test split with the hmr of `model_file`, into the folder {hmr's run}/{stem of the file}/.
+
+    Raises:
+        DataError: the model file, or what the other stages make, is not there.
+    """
+    paths = Paths(config)
+    model = find_model(model_file, paths.run_dir("hmr"))
+    crops = [paths.crops(subject) for subject in config.split.test.subjects]
+    embeddings = [paths.embeddings(subject) for subject in config.split.test.subjects]
+    inputs = {stage: paths.checkpoint(stage) for stage in ("enc_dec", "pose", "smpl")}
+    inputs |= {"index_test": paths.index("test"), "body": config.dataset.body}
+    _require([*inputs.values(), *crops, *embeddings], target=paths.predictions)
+    folder = paths.run_dir("hmr") / model.stem
+    outputs = {"output": folder / "predictions.h5", "csv": folder / "results.csv", "meshes": folder / "meshes"}
+    run = importlib.import_module("codebase.stages.predict").run
+    run(config, **inputs, crops=crops, embeddings=embeddings, hmr=model, **outputs)
+
+
+def find_model(name: Path, folder: Path) -> Path:
+    """The checkpoint `name`, as given or in `folder`.
+
+    Raises:
+        DataError: it is in neither place; the message lists those that exist.
+    """
+    for candidate in (name, folder / name):
+        if candidate.is_file():
+            return candidate
+    found = ", ".join(sorted(path.name for path in folder.glob("model_*.pt"))) or "none"
+    raise DataError("The model file does not exist.", where=name, expected=f"one of those in {folder}: {found}")
+
+
+def _require(files: Iterable[Path], *, target: Path) -> None:
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} input(s) are missing, the first: {missing[0]}",
+            mend=f"let the workflow make them: snakemake --profile cluster_profiles/local {target}",
+        )

@@ -1,0 +1,236 @@
+"""The command line: one subcommand a stage. It parses, sets up threads and logging, and calls; stages do the work.
+
+Heavy libraries are imported only with the stage that is asked for. Exit codes: 0 done, 1 a fault of ours (with a
+traceback), 2 something the user can mend (one message), 75 out of time with the state saved, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, ConfigError, OutOfTimeError, UserError
+
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """A stage's subcommand: its options are the parameters of the stage's `run`, with dashes."""
+
+    help: str
+    options: Mapping[str, type]
+    lists: Sequence[str] = field(default=())
+    trains: bool = False
+
+
+SPLITS = {"index_train": Path, "index_val": Path}
+COMMANDS: dict[str, Command] = {
+    "synthesize": Command("render one subject of the miniature Human3.6M", {"subject": int, "output": Path}),
+    "backgrounds": Command("median background of a subject's cameras", {"subject": int, "output": Path}),
+    "index": Command(
+        "index frames, joints and cameras", {"output_train": Path, "output_val": Path, "output_test": Path}
+    ),
+    "crops": Command(
+        "cut a subject's crops",
+        {"subject": int, "index": Path, "background": Path, "output": Path},
+        lists=("index",),
+    ),
+    "train_enc_dec": Command(
+        "train the encoder-decoder", SPLITS | {"crops": Path, "output": Path}, lists=("crops",), trains=True
+    ),
+    "embed": Command("embed a subject's crops", {"checkpoint": Path, "crops": Path, "output": Path}),
+    "train_pose": Command(
+        "train pose from embeddings", SPLITS | {"embeddings": Path, "output": Path}, lists=("embeddings",), trains=True
+    ),
+    "train_prior": Command("train the prior on poses", {"body": Path, "output": Path}, trains=True),
+    "train_smpl": Command(
+        "train bodies from embeddings",
+        SPLITS | {"embeddings": Path, "crops": Path, "prior": Path, "body": Path, "output": Path},
+        lists=("embeddings", "crops"),
+        trains=True,
+    ),
+    "train_hmr": Command(
+        "train bodies from images",
+        SPLITS | {"crops": Path, "bodies": Path, "body": Path, "output": Path},
+        lists=("crops", "bodies"),
+        trains=True,
+    ),
+    "predict": Command(
+        "predict the test split",
+        {"index_test": Path, "crops": Path, "embeddings": Path, "enc_dec": Path, "pose": Path, "smpl": Path}
+        | {"hmr": Path, "body": Path, "output": Path, "csv": Path, "meshes": Path},
+        lists=("crops", "embeddings"),
+    ),
+    "evaluate": Command(
+        "measure predictions",
+        {"predictions": Path, "bodies": Path, "body": Path, "output": Path},
+        lists=("bodies",),
+    ),
+    "report": Command(
+        "write the page",
+        {"metrics": Path, "predictions": Path, "index_test": Path, "checkpoints": Path, "body": Path, "output": Path},
+        lists=("checkpoints",),
+    ),
+    "check": Command("check artefacts", {"what": str, "files": Path, "output": Path}, lists=("files",)),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the process's exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and not arguments[0].startswith("-"):
+        arguments[0] = arguments[0].replace("_", "-")
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.handler(options) or 0
+    except UserError as error:
+        if options.traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except OutOfTimeError as error:
+        print(f"out of time: {error}; the state is saved, run the same command again to resume", file=sys.stderr)
+        return EXIT_OUT_OF_TIME
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; a test freezes its surface."""
+    parser = argparse.ArgumentParser(prog="python -m codebase", description="PoseMill, stage by stage.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for stage, command in COMMANDS.items():
+        _add_stage(commands, stage, command)
+    _add_tools(commands)
+    return parser
+
+
+def seconds(text: str) -> float:
+    """Parse `240m` (minutes), `3600s` or `3600` (seconds).
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no positive duration.
+    """
+    scale, number = {"m": (60.0, text[:-1]), "s": (1.0, text[:-1])}.get(text[-1:], (1.0, text))
+    try:
+        value = float(number) * scale
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 240m or 3600s")
+    return value
+
+
+def budget(wall_s: float) -> float:
+    """The part of the wall time that training may use; the rest is for the last save."""
+    return wall_s - min(120.0, 0.1 * wall_s)
+
+
+def _add_stage(commands: Any, stage: str, command: Command) -> None:  # noqa: ANN401 - argparse has no public type for it
+    parser = commands.add_parser(stage.replace("_", "-"), help=command.help, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, required=True, help="the config of the run")
+    for name, kind in command.options.items():
+        nargs: dict[str, Any] = {"nargs": "*"} if name in command.lists else {}
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, required=True, **nargs)
+    if command.trains:
+        parser.add_argument("--time-budget", type=seconds, help="wall time of this job, such as 240m; saves before")
+    _finish(parser, _run_stage, stage=stage)
+
+
+def _add_tools(commands: Any) -> None:  # noqa: ANN401 - as above
+    check = commands.add_parser("check-config", help="check a config and print nothing if it is right")
+    _add_config(check)
+    _finish(check, _check_config)
+    schema = commands.add_parser("schema", help="print the schema of the config, or write it and the docs' table")
+    schema.add_argument("--write", action="store_true", help="write configs/schema.json and docs/config.md")
+    _finish(schema, _schema)
+    launch = commands.add_parser("launch", help="run the whole DAG, or one stage after --, here or as a cluster job")
+    launch.add_argument("--via", choices=("local", "bsub", "sbatch", "submitit"), default="local")
+    launch.add_argument("--dry-run", action="store_true", help="only print what would run")
+    for name, default in (("cores", 0), ("minutes", 1440), ("mem-mb", 16000), ("gpus", 1)):
+        launch.add_argument(f"--{name}", type=int, default=default, help=f"of the job, default {default or 'all'}")
+    launch.add_argument("--queue", default="", help="queue (bsub) or partition (sbatch, submitit)")
+    launch.add_argument("words", nargs="*", metavar="CONFIG [key=value ...] | -- STAGE ...")
+    _finish(launch, _launch)
+    for name, text in (("train", "train the image-to-body network by hand"), ("test", "predict with a model file")):
+        by_hand = commands.add_parser(name, help=text)
+        by_hand.add_argument("--model_file", type=Path, required=name == "test", help="model_{step}.pt")
+        _add_config(by_hand)
+        _finish(by_hand, _by_hand, name=name)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+
+
+def _finish(parser: argparse.ArgumentParser, handler: object, **defaults: object) -> None:
+    parser.add_argument("--traceback", action="store_true", help="show where a user error was raised")
+    parser.set_defaults(handler=handler, **defaults)
+
+
+def _run_stage(options: argparse.Namespace) -> None:
+    from codebase.config import read_config
+
+    config = read_config(options.config)
+    limit_threads(config.runtime.threads if COMMANDS[options.stage].trains else 1)
+    logs = importlib.import_module("codebase.logs")
+    logs.configure_logging()
+    logs.log_job(["python", "-m", "codebase", *sys.argv[1:]])
+    arguments = {name: getattr(options, name) for name in COMMANDS[options.stage].options}
+    if COMMANDS[options.stage].trains:
+        arguments["budget_s"] = None if options.time_budget is None else budget(options.time_budget)
+    importlib.import_module(f"codebase.stages.{options.stage}").run(config, **arguments)
+
+
+def limit_threads(threads: int) -> None:
+    """Bound the threads of OpenMP, BLAS and numba, unless the environment already does. Before they are imported.
+
+    Passive waiting, because spinning threads slow each other a hundredfold where cores are shared.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    bound = os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, bound)
+
+
+def _check_config(options: argparse.Namespace) -> None:
+    from codebase.config import read_config
+
+    read_config(options.config, options.overrides)
+
+
+def _schema(options: argparse.Namespace) -> None:
+    documents = importlib.import_module("codebase.config_docs").documents()
+    for path, text in documents.items():
+        if options.write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif path.suffix == ".json":
+            print(text, end="")
+
+
+def _launch(options: argparse.Namespace) -> int:
+    return importlib.import_module("codebase.launch").launch(options)
+
+
+def _by_hand(options: argparse.Namespace) -> None:
+    from codebase.config import read_config
+
+    if options.model_file and options.name == "train":
+        raise ConfigError(
+            "train takes no --model_file: it resumes its own run by itself.", mend="leave --model_file out"
+        )
+    config = read_config(options.config, options.overrides)
+    limit_threads(config.runtime.threads)
+    importlib.import_module("codebase.logs").configure_logging()
+    by_hand = importlib.import_module("codebase.by_hand")
+    by_hand.train(config) if options.name == "train" else by_hand.test(config, options.model_file)

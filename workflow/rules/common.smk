@@ -1,0 +1,111 @@
+"""What the rules share: the checked config, paths, digests, resources. No rules here.
+
+INPUTS: the config (see workflow/Snakefile), the VERSION line of each file in codebase/stages/
+OUTPUTS: {results}/{name}/config.yaml, the merged config, which every job reads
+"""
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+from codebase.config import Config, stage_digest, to_yaml, validate_config
+from codebase.errors import EXIT_USER_ERROR, UserError
+from codebase.paths import Paths
+
+ENVIRONMENT = "../../envs/codebase.yaml"
+CHECKS = ("index", "crops", "embeddings", "predictions")
+
+
+wildcard_constraints:
+    subject=r"\d+",
+
+
+def checked_config():
+    """The validated config; a wrong key ends the run here, with its message, no traceback and exit code 2."""
+    names = " + ".join(str(path) for path in workflow.configfiles)
+    try:
+        return validate_config(Config, config, where=names)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def write_run_config(path):
+    """Write the merged config for the jobs, only if it changed; a dry run leaves an existing one alone."""
+    text = to_yaml(CONFIG)
+    if path.is_file() and (workflow.dryrun or path.read_text(encoding="utf-8") == text):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def stage_version(stage):
+    """The `VERSION = n` of a stage, read without importing the stage and its heavy libraries."""
+    source = STAGES / f"{stage}.py"
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        if (
+            isinstance(node, (ast.Assign, ast.AnnAssign))
+            and getattr(targets[0], "id", "") == "VERSION"
+        ):
+            return ast.literal_eval(node.value)
+    raise WorkflowError(f"{source} has no line `VERSION = n`")
+
+
+def section(stage):
+    """Digest of the config sections that `stage` depends on: editing another section does not re-run it."""
+    return stage_digest(CONFIG, stage)
+
+
+def memory(megabytes):
+    """`mem_mb` that grows with each attempt, so that a job killed for memory gets more."""
+
+    def mem_mb(wildcards, attempt):
+        return megabytes * attempt
+
+    return mem_mb
+
+
+def checked(what):
+    """The marker of a passed check, as an input that gates a rule without re-running it."""
+    return ancient(PATHS.checked(what))
+
+
+def each(path_of, subjects):
+    """`path_of(subject)` for each subject, as strings."""
+    return [str(path_of(subject)) for subject in subjects]
+
+
+def body_files(subjects):
+    """Files of SMPL parameters of the subjects; none where the dataset has none."""
+    return (
+        [str(PATHS.bodies / f"S{subject}.h5") for subject in subjects]
+        if PATHS.bodies
+        else []
+    )
+
+
+def rendered(subjects):
+    """What stands for the frames of the subjects in the DAG: the file that synthesize writes last."""
+    return each(PATHS.truth, subjects) if CONFIG.dataset.kind == "synthetic" else []
+
+
+def rendered_subject(wildcards):
+    """The same for the subject of a rule."""
+    return rendered([wildcards.subject])
+
+
+STAGES = Path(workflow.basedir) / "codebase" / "stages"
+CONFIG = checked_config()
+PATHS = Paths(CONFIG)
+SUBJECTS = CONFIG.split.subjects
+TRAIN, TEST = (
+    tuple(sorted({*CONFIG.split.train.subjects, *CONFIG.split.val.subjects})),
+    CONFIG.split.test.subjects,
+)
+RUN_CONFIG = ancient(PATHS.run_config)
+THREADS, WORKERS = CONFIG.runtime.threads, CONFIG.runtime.workers
+write_run_config(PATHS.run_config)

@@ -1,0 +1,107 @@
+"""From a dataset tree (rendered here where dataset.kind is synthetic) to crops.
+
+INPUTS: {dataset}/s_01_act_02_subact_01_ca_01/*.jpg, *.png, h36m_meta.mat; the body file
+OUTPUTS: {dataset}/truth/S{subject}.h5 and the tree itself (synthetic only), {root}/backgrounds/background_subject{subject}.npy,
+         {root}/index_{train,val,test}.h5, {root}/crops/S{subject}.h5
+Steps: synthesize -> backgrounds, index -> crops
+"""
+
+if CONFIG.dataset.kind == "synthetic":
+
+    rule synthesize:
+        input:
+            config=RUN_CONFIG,
+            body=CONFIG.dataset.body,
+        output:
+            truth=PATHS.truth("{subject}"),
+        log:
+            PATHS.log("synthesize", "S{subject}"),
+        conda:
+            ENVIRONMENT
+        threads: WORKERS
+        resources:
+            mem_mb=memory(4000),
+            runtime=240,
+        params:
+            version=stage_version("synthesize"),
+            section=section("synthesize"),
+        message:
+            "Render subject {wildcards.subject} of the miniature Human3.6M."
+        shell:
+            "python -m codebase synthesize --config {input.config:q} --subject {wildcards.subject}"
+            " --output {output.truth:q} 2> {log:q}"
+
+
+rule backgrounds:
+    input:
+        rendered_subject,
+        config=RUN_CONFIG,
+    output:
+        background=PATHS.background("{subject}"),
+    log:
+        PATHS.log("backgrounds", "S{subject}"),
+    conda:
+        ENVIRONMENT
+    threads: WORKERS
+    resources:
+        mem_mb=memory(4000),
+        runtime=120,
+    params:
+        version=stage_version("backgrounds"),
+        section=section("backgrounds"),
+    message:
+        "Median background of each camera of subject {wildcards.subject}."
+    shell:
+        "python -m codebase backgrounds --config {input.config:q} --subject {wildcards.subject}"
+        " --output {output.background:q} 2> {log:q}"
+
+
+rule index:
+    input:
+        rendered(SUBJECTS),
+        config=RUN_CONFIG,
+    output:
+        train=PATHS.index("train"),
+        val=PATHS.index("val"),
+        test=PATHS.index("test"),
+    log:
+        PATHS.log("index"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=memory(4000),
+        runtime=120,
+    params:
+        version=stage_version("index"),
+        section=section("index"),
+    message:
+        "Index frames, joints and cameras of all splits; broken folders are left out, with the reason."
+    shell:
+        "python -m codebase index --config {input.config:q} --output-train {output.train:q}"
+        " --output-val {output.val:q} --output-test {output.test:q} 2> {log:q}"
+
+
+rule crops:
+    input:
+        checked("index"),
+        config=RUN_CONFIG,
+        index=[PATHS.index(split) for split in ("train", "val", "test")],
+        background=PATHS.background("{subject}"),
+    output:
+        crops=PATHS.crops("{subject}"),
+    log:
+        PATHS.log("crops", "S{subject}"),
+    conda:
+        ENVIRONMENT
+    threads: WORKERS
+    resources:
+        mem_mb=memory(4000),
+        runtime=240,
+    params:
+        version=stage_version("crops"),
+        section=section("crops"),
+    message:
+        "Cut the crops of subject {wildcards.subject}."
+    shell:
+        "python -m codebase crops --config {input.config:q} --subject {wildcards.subject} --index {input.index:q}"
+        " --background {input.background:q} --output {output.crops:q} 2> {log:q}"
