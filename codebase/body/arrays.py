@@ -6,7 +6,6 @@ official SMPL pickles go through `codebase.body.pickles`.
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from codebase.body.pickles import read_official_pickle
 from codebase.body.regressors import approximate_h36m_regressor
 from codebase.errors import DataError
+from codebase.provenance import file_digest
 from codebase.skeleton import SMPL
 
 SHAPES, POSE_FEATURES, JOINTS = 10, 207, 24
@@ -37,7 +37,7 @@ class BodyArrays:
 
     Attributes:
         name: the file's stem.
-        digest: SHA-256 of the file, for provenance.
+        digest: 16 hex digits of the file's SHA-256, for provenance.
         v_template: vertices of the mean body in the T-pose.
         shapedirs: vertex offsets per unit of each shape coefficient (beta).
         posedirs: vertex offsets per unit of each pose feature, (R - I) of joints 1 to 23, row-major.
@@ -98,7 +98,7 @@ def load_body(path: Path) -> BodyArrays:
     names = [str(name) for name in raw.get("landmark_names", np.array([], str))]
     return BodyArrays(
         name=path.stem,
-        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+        digest=file_digest(path),
         v_template=checked["v_template"],
         shapedirs=checked["shapedirs"],
         posedirs=checked["posedirs"],
