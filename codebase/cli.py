@@ -219,7 +219,7 @@ def _schema(options: argparse.Namespace) -> None:
 
 
 def _launch(options: argparse.Namespace) -> int:
-    return importlib.import_module("codebase.launch").launch(options)
+    return importlib.import_module("codebase.launch").launch(options, COMMANDS)
 
 
 def _by_hand(options: argparse.Namespace) -> None:

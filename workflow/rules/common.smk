@@ -109,3 +109,5 @@ TRAIN, TEST = (
 RUN_CONFIG = ancient(PATHS.run_config)
 THREADS, WORKERS = CONFIG.runtime.threads, CONFIG.runtime.workers
 write_run_config(PATHS.run_config)
+# the jobs' `python` is the one that runs Snakemake, also where its environment is not activated
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
