@@ -1,0 +1,219 @@
+"""Whole batches from memory-mapped crops, in an order that is a pure function of seed and step.
+
+No loader workers: gathering 64 crops from a map costs well under a millisecond, less than sending them between
+processes. Images stay uint8 (batch, height, width, channel); the trainer converts a batch to float once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+from torch import Tensor
+
+from codebase.data.store import CropStore, Rows
+from codebase.errors import DataError, UserError
+
+__all__ = ["CropStore", "Frames", "Instants", "Rows", "ViewPairs", "in_turn", "runs", "steps_of_epoch"]
+
+
+class _Stream:
+    """An endless stream of batches; a subclass says what the batch of a step is.
+
+    The order depends on seed and step alone, so a stream whose `load_state_dict` got the step of another goes on
+    exactly as that one.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+        if count == 0:
+            raise UserError("There is nothing to draw batches from.", mend="widen the split, or see the exclusions")
+        self.count, self.batch_size, self.seed, self.device, self.step = count, batch_size, seed, device, 0
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return self
+
+    def __next__(self) -> dict[str, Tensor]:
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in self.batch(self.step).items()}
+        self.step += 1
+        return batch
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """The batch of a step."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream stands."""
+        return {"seed": self.seed, "step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where another stream of the same seed stood."""
+        if state["seed"] != self.seed:
+            raise DataError(f"The state belongs to seed {state['seed']}, not {self.seed}.", mend="delete the state")
+        self.step = state["step"]
+
+    def _drawn(self, step: int) -> Int64[ndarray, " batch"]:
+        """Numbers below count for a step: every number once an epoch, in an order of the epoch's own."""
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, within = np.divmod(places, self.count)
+        out = np.empty(self.batch_size, np.int64)
+        for epoch in np.unique(epochs):
+            if epoch != self._epoch:
+                order = np.random.default_rng((self.seed, 0, int(epoch))).permutation(self.count)
+                self._epoch, self._order = int(epoch), order
+            mine = epochs == epoch
+            out[mine] = self._order[within[mine]]
+        return out
+
+    def _uniform(self, step: int, draws: int) -> np.ndarray:
+        """(draws, batch) numbers in [0, 1) of a step."""
+        return np.random.default_rng((self.seed, 1, step)).random((draws, self.batch_size))
+
+
+class Frames(_Stream):
+    """Random rows, each once an epoch.
+
+    Args:
+        rows: the rows to draw from.
+        gather: makes the batch of some rows, such as `lambda rows: store.gather(rows, ["image", "joints_im_mm"])`.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        gather: Callable[[Rows], dict[str, Tensor]],
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(len(rows), batch_size, seed, device)
+        self.rows, self.gather = np.asarray(rows, np.int64), gather
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """What `gather` makes of the rows of the step."""
+        return self.gather(self.rows[self._drawn(step)])
+
+
+def in_turn(rows: Rows, batch_size: int) -> Iterator[Rows]:
+    """All rows once, in order, for validation and prediction; the last batch may be short."""
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]
+
+
+class ViewPairs(_Stream):
+    """Batches for learning novel views: an instant seen by two cameras, and an appearance partner.
+
+    Every instant with at least two cameras comes once an epoch, with a random ordered pair of its cameras. The
+    partner is a random image of the same subject in another act (in another instant, where there is but one act), so
+    that it shares clothes and nothing else.
+
+    A batch holds `image`, `background`, `mask`, `has_mask`, `R_world_im`, `key` of the source view; the same with the
+    prefixes `target_` and `partner_`; and `subject`.
+    """
+
+    NAMES = ("image", "background", "mask", "has_mask", "R_world_im", "key")
+
+    def __init__(self, store: CropStore, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+        self.store = store
+        start, views = runs(store.instant)
+        pairs = views >= 2
+        if not pairs.any():
+            raise UserError(
+                "No instant is seen by two cameras, so there is no pair of views to learn from.",
+                where="dataset.cameras and the index",
+                expected="at least two cameras",
+                mend="name more cameras, or see the exclusions in the index",
+            )
+        self._start, self._views = start[pairs], views[pairs]
+        super().__init__(len(self._start), batch_size, seed, device)
+        self._blocks = {
+            "subject": _block_of_row(store.subject.astype(np.int64)),
+            "act": _block_of_row(store.subject.astype(np.int64) * 100 + store.action),
+            "instant": _block_of_row(store.instant),
+        }
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """The batch of a step; see the class."""
+        source, target, partner = self.rows(step)
+        batch = self.store.gather(source, (*self.NAMES, "subject"))
+        for prefix, rows in (("target_", target), ("partner_", partner)):
+            batch |= {prefix + name: value for name, value in self.store.gather(rows, self.NAMES).items()}
+        return batch
+
+    def rows(self, step: int) -> tuple[Rows, Rows, Rows]:
+        """Rows of the source views, the target views and the partners."""
+        drawn, (u_source, u_target, u_partner) = self._drawn(step), self._uniform(step, 3)
+        start, views = self._start[drawn], self._views[drawn]
+        source = (u_source * views).astype(np.int64)
+        target = (source + 1 + (u_target * (views - 1)).astype(np.int64)) % views
+        return start + source, start + target, self._partners(start + source, u_partner)
+
+    def _partners(self, rows: Rows, uniform: np.ndarray) -> Rows:
+        first, last = (bound[rows] for bound in self._blocks["subject"])
+        partner = rows.copy()
+        for name in ("instant", "act"):  # the better one, drawn last, stays where there is a choice
+            low, high = (bound[rows] for bound in self._blocks[name])
+            outside = (last - first) - (high - low)
+            drawn = first + (uniform * outside).astype(np.int64)
+            drawn += np.where(drawn >= low, high - low, 0)
+            partner = np.where(outside > 0, drawn, partner)
+        return partner
+
+
+class Instants(_Stream):
+    """Whole instants: all their views, padded to the largest number of views, and which ones are `present`.
+
+    Args:
+        names: columns and pixels to gather, shapes (batch, views, ...); `row` and `present` (batch, views) are added.
+            Where a view is absent, the tensors repeat the instant's first view.
+        rows: consider only these rows of the store (default: all).
+    """
+
+    def __init__(
+        self,
+        store: CropStore,
+        names: Sequence[str],
+        *,
+        batch_size: int,
+        seed: int,
+        rows: Rows | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.store, self.names = store, tuple(names)
+        self._rows = np.arange(len(store)) if rows is None else np.sort(rows)
+        self._start, self._views = runs(store.instant[self._rows])
+        super().__init__(len(self._start), batch_size, seed, device)
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """The batch of a step; see the class."""
+        return self.gather(self._drawn(step))
+
+    def gather(self, instants: Rows) -> dict[str, Tensor]:
+        """The batch of given instants (numbers below `count`)."""
+        place = np.arange(int(self._views.max()))
+        present = place < self._views[instants][:, None]
+        rows = self._rows[self._start[instants][:, None] + np.where(present, place, 0)]
+        own = {"row": torch.from_numpy(rows), "present": torch.from_numpy(present)}
+        return self.store.gather(rows, self.names) | own
+
+
+def runs(values: Int64[ndarray, " rows"]) -> tuple[Int64[ndarray, " runs"], Int64[ndarray, " runs"]]:
+    """Where runs of equal values start, and how long they are."""
+    start = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
+    return start, np.diff(start, append=len(values))
+
+
+def _block_of_row(values: Int64[ndarray, " rows"]) -> tuple[Int64[ndarray, " rows"], Int64[ndarray, " rows"]]:
+    """For each row the first row of its run of equal values, and the row after its last."""
+    start, length = runs(values)
+    return np.repeat(start, length), np.repeat(start + length, length)
+
+
+def steps_of_epoch(count: int, batch_size: int) -> int:
+    """Steps until every item came at least once."""
+    return math.ceil(count / batch_size)

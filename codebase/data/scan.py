@@ -1,0 +1,159 @@
+"""What a dataset tree holds: usable folders, and the reasons why others are left out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int32
+from numpy import ndarray
+
+from codebase.config import DatasetConfig
+from codebase.data.human36m import MASK_SUFFIX as MASK
+from codebase.data.human36m import META, Folder, Meta, list_frames, parse_folder, read_meta
+from codebase.errors import DataError, UserError
+from codebase.geometry import world_to_camera
+
+NEAR_MM = 100.0
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Something left out.
+
+    Attributes:
+        name: the folder's name, or folder/file.
+        reason: one line.
+        subject: whose.
+        kind: a whole folder, frames of one, or a mask (its frame stays, without a mask).
+        count: how many folders, frames or masks.
+    """
+
+    name: str
+    reason: str
+    subject: int
+    kind: Literal["folder", "frame", "mask"]
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class View:
+    """A usable folder.
+
+    Attributes:
+        frames: numbers of the frames that have a file, sorted.
+        masks: numbers of the masks that have a file, sorted.
+    """
+
+    folder: Folder
+    meta: Meta
+    frames: Int32[ndarray, " frames"]
+    masks: Int32[ndarray, " masks"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Usable folders in the order of their numbers, and excluded ones."""
+
+    views: tuple[View, ...]
+    exclusions: tuple[Exclusion, ...]
+
+
+def scan(config: DatasetConfig, root: Path, masks_root: Path, *, subjects: Iterable[int] | None = None) -> Scan:
+    """Look for the folders that `config` asks for; frames come from the folders' listings, never assumed.
+
+    Args:
+        config: subjects, acts, subactions and cameras to look for.
+        root: the tree's folder.
+        masks_root: the tree of the masks, may be `root`.
+        subjects: only these (default: all of `config`).
+
+    Raises:
+        UserError: no folder at all is usable; says what was expected and what is there.
+    """
+    chosen = config.subjects if subjects is None else subjects
+    wanted = [Folder(*key) for key in sorted(itertools.product(chosen, config.acts, config.subacts, config.cameras))]
+    views: list[View] = []
+    exclusions: list[Exclusion] = []
+    for folder in wanted:
+        try:
+            views.append(_view(folder, root, masks_root))
+        except DataError as error:
+            file = f"{error.where.name}: " if isinstance(error.where, Path) else ""
+            reason = file + error.what + (f" Expected: {error.expected}" if error.expected else "")
+            exclusions.append(Exclusion(folder.name, reason, folder.subject, "folder"))
+    if not views:
+        raise _nothing_usable(root, wanted, exclusions)
+    return Scan(tuple(views), tuple(exclusions))
+
+
+def _view(folder: Folder, root: Path, masks_root: Path) -> View:
+    path = root / folder.name
+    if not path.is_dir():
+        raise DataError("the folder does not exist")
+    frames = list_frames(path, folder.name)
+    if not len(frames):
+        raise DataError("the folder holds no frame")
+    meta = read_meta(path)
+    if not len(meta.pose3d_world_mm):
+        raise DataError(f"{META} holds no pose")
+    return View(folder, meta, frames, list_frames(masks_root / folder.name, folder.name, MASK))
+
+
+def poses_in_front(meta: Meta) -> Bool[ndarray, " frames"]:
+    """Whether each pose lies wholly in front of the camera, at least NEAR_MM away; False where it is not finite."""
+    with np.errstate(invalid="ignore"):
+        depth_mm = world_to_camera(meta.pose3d_world_mm, meta.R, meta.T_mm)[..., 2]
+        return (depth_mm > NEAR_MM).all(axis=1)
+
+
+def select_frames(view: View, every: int) -> tuple[Int32[ndarray, " frames"], list[Exclusion]]:
+    """Frames of a view with (frame - 1) % every == 0 that have a file and a usable pose, and what is left out."""
+    poses = view.meta.pose3d_world_mm
+    listed = view.frames[(view.frames - 1) % every == 0]
+    posed = listed[listed <= len(poses)]
+    finite = np.isfinite(poses).all(axis=(1, 2))[posed - 1]
+    in_front = poses_in_front(view.meta)[posed - 1]
+    expected = np.arange(1, len(poses) + 1, every, dtype=np.int32)
+    left_out = {
+        "no file for these frames": np.setdiff1d(expected, posed),
+        f"no pose for these frames ({META} holds {len(poses)})": listed[listed > len(poses)],
+        "the pose is not finite": posed[~finite],
+        "a joint lies behind the camera": posed[finite & ~in_front],
+    }
+    exclusions = [
+        Exclusion(view.folder.name, f"{reason}: {ranges(frames)}", view.folder.subject, "frame", len(frames))
+        for reason, frames in left_out.items()
+        if len(frames)
+    ]
+    return posed[finite & in_front], exclusions
+
+
+def ranges(frames: Int32[ndarray, " frames"], *, most: int = 5) -> str:
+    """The first few frame numbers and how many there are: `1, 6, 11 ... (40 frames)`."""
+    shown = ", ".join(map(str, frames[:most].tolist()))
+    return shown if len(frames) <= most else f"{shown} ... ({len(frames)} frames)"
+
+
+def _nothing_usable(root: Path, wanted: list[Folder], exclusions: list[Exclusion]) -> UserError:
+    if not root.is_dir():
+        return DataError(
+            "The dataset's folder does not exist.",
+            where=root,
+            expected=f"a folder with {wanted[0].name} and others like it",
+            mend="set dataset.root, or dataset.kind=synthetic to have a miniature dataset made",
+        )
+    there = sorted(entry.name for entry in root.iterdir())
+    shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
+    known = sum(parse_folder(name) is not None for name in there)
+    return DataError(
+        f"No folder of the dataset is usable. The first of {len(wanted)}: {exclusions[0].reason}",
+        where=root,
+        expected=f"{wanted[0].name}/{wanted[0].name}_000001.jpg and {wanted[0].name}/{META}, and so on",
+        mend=f"correct dataset.root, or dataset.subjects, acts, subacts and cameras; in the folder there are "
+        f"{len(there)} entries, {known} of them named like that: {shown or 'none'}",
+    )
