@@ -25,11 +25,11 @@ def curved_path(who: Performer, speed_m_s: Curve | float, *, radius_m: float = 0
     rng = who.rng
     axes = radius_m * rng.uniform(0.8, 1.1, 2)
     eight, sense = rng.uniform() < 0.3, rng.choice([-1.0, 1.0])
-    phase, tilt, wobble = rng.uniform(0, 2 * np.pi), rng.uniform(-np.pi, np.pi), rng.uniform(0.0, 0.12)
+    phase, tilt, wobble = rng.uniform(0, 2 * np.pi), rng.uniform(-np.pi, np.pi), rng.uniform(0.0, 0.05)
     centre = rng.uniform(-0.12, 0.12, 2)
     angle = np.linspace(0.0, 2.0 * np.pi, 721)
     round_ = 1.0 + wobble * np.cos(3.0 * angle + phase)
-    curve = np.stack([axes[0] * np.sin(angle), axes[1] * (np.sin(2 * angle) * 0.75 if eight else np.cos(angle))], 1)
+    curve = np.stack([axes[0] * np.sin(angle), axes[1] * (np.sin(2 * angle) * 0.4 if eight else np.cos(angle))], 1)
     cos, sin = np.cos(tilt), np.sin(tilt)
     curve = (curve * round_[:, None])[:: int(sense)] @ np.array([[cos, sin], [-sin, cos]]) + centre
     gone = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])

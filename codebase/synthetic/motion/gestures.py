@@ -135,8 +135,9 @@ def purchases(who: Performer) -> Intent:
     both = who.pair(who.hands(first, states, 0.03), who.hands(second, states, 0.03))
     intent = who.stand(both, path=who.standing_path(turn_rad=1.5, roam_m=0.2))
     floor = states[:, 2]
-    crouch(intent, 0.34 * floor * who.rig.scale)
-    lean(intent, 1.15 * floor + 0.35 * states[:, 4], stature_m=0.4)
+    crouch(intent, 0.30 * floor * who.rig.scale)
+    lean(intent, 0.60 * floor + 0.35 * states[:, 4], stature_m=0.4)
+    intent.spine_rad[:, 0] += 0.45 * floor
     swing(who, intent, arms=(0.2, 0.2))
     intent.head_rad[:, 1] *= 0.5
     intent.head_rad[:, 0] += states @ np.array([-0.25, 0.35, -0.15, 0.0, 0.2])
@@ -176,9 +177,9 @@ def photo(who: Performer) -> Intent:
 
 def waiting(who: Performer) -> Intent:
     """Act 13: arms crossed, hands on hips, behind the back, in pockets; weight from leg to leg; looks round."""
-    states = who.states(5, (1.2, 2.4), blend_s=0.9)
-    first = (h.FOLD_OVER, h.HIP, h.BACK, h.POCKET, h.NECK_BACK)
-    second = (h.FOLD_UNDER, h.HIP, h.BACK.moved(-0.02, -0.05, -0.01), h.POCKET, h.HANG)
+    states = who.states(5, (1.2, 2.2), blend_s=0.9, cyclic=True)  # from behind the back only to places beside it
+    first = (h.FOLD_OVER, h.HIP, h.BACK, h.POCKET, h.CHIN)
+    second = (h.FOLD_UNDER, h.HIP, h.BACK.moved(-0.02, -0.05, -0.01), h.POCKET, h.FOLD_UNDER)
     both = who.pair(who.hands(first, states, 0.012), who.hands(second, states, 0.012))
     intent = who.stand(both, path=who.standing_path(turn_rad=1.3, roam_m=0.16))
     aims = who.rng.uniform(-0.75, 0.75, 5)

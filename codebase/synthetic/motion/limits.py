@@ -2,7 +2,9 @@
 
 A rotation is split into a twist about the bone's own axis and a swing that tilts the bone. The ranges are
 round figures a little inside of what anatomy texts give for healthy adults (knee flexion 150 degrees, elbow
-145, hip flexion 130, cervical rotation 80 shared by neck and head), since nobody acts at the end of a range.
+145, hip flexion 135, cervical rotation 80 shared by neck and head), since nobody acts at the end of a range.
+At a strong swing the twist about the bone also takes up what one would call abduction, so hips and shoulders
+have wider twists than a goniometer would give for the bare rotation.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from codebase.synthetic.motion.rig import J
 
 # joint: (bone axis, largest swing, largest twist to either side), degrees
 _TABLE: dict[str, tuple[str, float, float]] = {
-    "hip": ("y", 130.0, 60.0),
+    "hip": ("y", 135.0, 105.0),
     "knee": ("y", 150.0, 30.0),
     "ankle": ("y", 50.0, 35.0),
     "foot": ("z", 50.0, 10.0),

@@ -18,11 +18,11 @@ FLESH_M = 0.125
 SEAT_TOP_M = 0.43
 
 
-def _spot(who: Performer, turn_rad: float) -> tuple[Float[ndarray, "frames 2"], Curve]:
-    """Where the seat stands, and a facing that wanders by `turn_rad`."""
+def _spot(who: Performer) -> tuple[Float[ndarray, "frames 2"], Curve]:
+    """Where the seat stands and which way it faces: both random, and fixed, since feet on the floor do not turn."""
     radius, angle = 0.6 * np.sqrt(who.rng.uniform()), who.rng.uniform(-np.pi, np.pi)
     xy = np.tile(radius * np.array([np.cos(angle), np.sin(angle)]), (len(who.time_s), 1))
-    return xy, who.rng.uniform(-np.pi, np.pi) + drift(who.rng, who.time_s, turn_rad, highest_hz=0.25)
+    return xy, np.full(len(xy), who.rng.uniform(-np.pi, np.pi))
 
 
 def _soles(
@@ -98,7 +98,7 @@ def _floor_feet(who: Performer, xy: ndarray, heading: Curve) -> tuple[Feet, Floa
     long = _place(who, xy, heading, ((0.10, 0.075, 0.80), (0.11, 0.075, 0.76)), 1.0)
     feet = _blend(cross, up, states[:, [1, 1]], 0.0)
     feet = _blend(feet, long, states[:, [2, 2]], 0.0)
-    return feet, np.repeat(2.4 * states[:, [0]], 2, axis=1), states
+    return feet, np.repeat(0.45 * states[:, [0]], 2, axis=1), states
 
 
 def _seat(who: Performer, top_m: float) -> float:
@@ -108,7 +108,7 @@ def _seat(who: Performer, top_m: float) -> float:
 def sitting(who: Performer) -> Intent:
     """Act 9: on a chair (or, every third take, on the floor): hands on thighs, talking, leaning, leg over leg."""
     on_floor = who.rng.uniform() < 0.34
-    xy, heading = _spot(who, 0.25)
+    xy, heading = _spot(who)
     states = who.states(5, (1.0, 2.0), blend_s=0.7)
     first = (h.THIGH, h.LAP, h.CHIN, h.OPEN_FRONT, h.KNEE)
     second = (h.THIGH, h.LAP, h.LAP, h.PALMS_UP, h.KNEE)
@@ -123,6 +123,7 @@ def sitting(who: Performer) -> Intent:
     intent.root_xy_m = xy
     intent.knee_out += knees
     intent.tilt_rad[:, 0] += -0.12 - 0.28 * on_floor
+    intent.spine_rad[:, 1] += drift(who.rng, who.time_s, 0.35, highest_hz=0.3)
     slump = states @ np.array([0.05, 0.1, 0.32, 0.0, 0.38])
     intent.spine_rad[:, 0] += slump + 0.12 + 0.28 * on_floor + 0.12 * floor[:, 2]
     intent.head_rad[:, 0] -= 0.4 * slump
@@ -136,11 +137,11 @@ def sitting_down(who: Performer) -> Intent:
     """
     on_floor = who.rng.uniform() < 0.5
     top = 0.0 if on_floor else SEAT_TOP_M
-    xy, heading = _spot(who, 0.0)
+    xy, heading = _spot(who)
     down = who.states(2, (1.5, 2.4), blend_s=1.5, cyclic=True)[:, 1]
     between = 4.0 * down * (1.0 - down)
     forward = heading_frame(heading)[:, :2, 2]
-    ahead = (0.52 if on_floor else 0.39) * who.rig.scale
+    ahead = (0.55 if on_floor else 0.39) * who.rig.scale
     sole = np.ones((len(xy), 2)) * who.rig.scale
     feet = _soles(who, xy, heading, ahead * np.ones((len(xy), 2)), (0.5 * who.style.stance_m + 0.02) * sole)
     hands = who.states(3, (1.6, 2.6))

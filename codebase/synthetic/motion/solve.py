@@ -175,6 +175,16 @@ def _collar(rig: Rig, reach: Vecs, sign: float, shrug: Float[ndarray, "frames"])
     return rotations(np.column_stack([np.zeros(len(aim)), -sign * forward, sign * lift]))
 
 
+def _bow(local: Vecs, reach_m: float, track: HandTrack) -> Vecs:
+    """Between two postures a hand that would pass close by its shoulder goes round it in front.
+
+    On the straight way the elbow would fold and flip in an instant.
+    """
+    between = 2.0 * (1.0 - (track.weights**2).sum(1))
+    near = np.clip((0.85 - np.linalg.norm(local, axis=1) / reach_m) / 0.45, 0.0, 1.0)
+    return local + (0.45 * reach_m * between * near)[:, None] * np.array([0.15, -0.15, 1.0])
+
+
 def _arm(rig: Rig, intent: Intent, trunk: _Trunk, side: int) -> dict[str, Mats]:
     """Local rotations of collar, shoulder, elbow and wrist of one side."""
     name, sign, track = SIDES[side], 1.0 if side == 0 else -1.0, intent.both[side]
@@ -193,7 +203,8 @@ def _arm(rig: Rig, intent: Intent, trunk: _Trunk, side: int) -> dict[str, Mats]:
     shoulder = root + apply(collar, rest["shoulder"])
     local = apply(into, wrist - trunk.chest) @ flip - shoulder
     lengths = float(np.linalg.norm(rest["elbow"])), float(np.linalg.norm(rest["wrist"]))
-    upper, fore, normal = two_bone(local, track.blended("elbow"), *lengths)
+    local = _bow(local, sum(lengths), track)
+    upper, fore, normal = two_bone(local, track.blended("elbow"), *lengths, soft=0.03)
     arm = carry(rest["elbow"], HINGE_ARM, upper, normal)
     forearm = carry(rest["wrist"], HINGE_ARM, fore, normal)
     pronate, flex, deviate = track.blended("angles").T
