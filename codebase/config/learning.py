@@ -30,6 +30,31 @@ class EncDecConfig(TrainConfig):
     """The self-supervised encoder-decoder (Rhodin et al., ECCV 2018)."""
 
     name: str = Field("enc_dec", description="names runs/{name} and embeddings/{name}")
+    steps: PositiveInt = 200_000
+    warmup_steps: int = Field(500, ge=0, description="linear warm-up, then cosine to zero")
+    points: PositiveInt = Field(200, description="points of L_3d (200 in the paper)")
+    appearance: PositiveInt = Field(128, description="free features of L_app, beside the palette's colours")
+    palette: int = Field(24, ge=0, description="colours that are picked from the input; 0: none, as in the paper")
+    encoder_blocks: tuple[PositiveInt, ...] = Field((2, 2, 2, 2), description="residual blocks of each encoder stage")
+    encoder_widths: tuple[PositiveInt, ...] = Field((64, 128, 256, 512), description="channels of each encoder stage")
+    bottleneck: bool = Field(False, description="bottleneck blocks, as in ResNet-50")
+    stem: Literal["imagenet", "small"] = Field("small", description="first stride: 4 (imagenet) or 2 (small)")
+    norm: Literal["batch", "group"] = "batch"
+    latent_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the latents while training")
+    decoder_widths: tuple[PositiveInt, ...] = Field(
+        (256, 128, 64, 64), description="channels of each decoder stage; each doubles the resolution once"
+    )
+    decoder_blocks: PositiveInt = Field(1, description="residual blocks of each decoder stage")
+    swap_appearance: float = Field(
+        0.75, ge=0, le=1, description="share of samples whose L_app comes from another instant of the subject"
+    )
+    colour_augmentation: float = Field(
+        1.0, ge=0, description="strength of the change of colours that all views of a sample share; 0: none"
+    )
+    foreground_weight: NonNegativeFloat = Field(1.0, description="loss on the person's pixels")
+    background_weight: NonNegativeFloat = Field(0.1, description="loss on all other pixels")
+    mask_weight: NonNegativeFloat = Field(0.1, description="loss of the predicted mask against the dataset's mask")
+    average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
 
 
 class EmbedConfig(Section):
@@ -50,17 +75,49 @@ class PriorConfig(TrainConfig):
 
     name: str = "prior"
     poses: Path | None = Field(None, description="folder of AMASS-style npz; null: free synthetic poses")
-    count: PositiveInt = Field(20000, description="number of free synthetic poses")
+    count: PositiveInt = Field(20000, description="number of free synthetic poses, or the most that is read of `poses`")
+    held_out: float = Field(0.1, gt=0, lt=1, description="share of poses kept for calibration and validation")
+    width: PositiveInt = Field(256, description="units of the layers that see the whole pose")
+    generated: float = Field(0.25, ge=0, le=1, description="share of wrong bodies that a generator makes, in training")
+    smoothing: float = Field(0.02, ge=0, lt=0.5, description="labels are smoothing and 1 - smoothing")
 
 
 class SmplConfig(TrainConfig):
     """SMPL from the embedding: joints, silhouettes in all views, prior."""
 
     name: str = "smpl"
-    label_subjects: tuple[PositiveInt, ...] = (1,)
+    label_subjects: tuple[PositiveInt, ...] = Field((1,), description="subjects whose joints and masks may be used")
+    width: PositiveInt = 512
+    blocks: PositiveInt = Field(2, description="residual blocks")
+    dropout: float = Field(0.1, ge=0, lt=1)
+    turn_rad: NonNegativeFloat = Field(
+        3.2, description="augmentation: turn L_3d and the body with it about the vertical, by up to this angle"
+    )
+    tilt_rad: NonNegativeFloat = Field(0.15, description="augmentation: the same about a horizontal axis")
+    noise: NonNegativeFloat = Field(0.1, description="augmentation: noise on the embedding, in units of its deviation")
+    joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
+    silhouette_weight: NonNegativeFloat = Field(1.0, description="of the pyramid of squared mask differences")
+    prior_weight: NonNegativeFloat = Field(0.02, description="of -log P(real) of the prior")
+    betas_weight: NonNegativeFloat = Field(0.005, description="of the mean square of the betas")
+    silhouette_from: int = Field(100, ge=0, description="first step with silhouettes")
+    silhouette_samples: PositiveInt = Field(4, description="samples of a batch that are drawn, in all views")
 
 
 class HmrConfig(TrainConfig):
     """Image to body: convolutional encoder, iterative regressor, SMPL."""
 
     name: str = "hmr"
+    widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), description="channels of the encoder's stages")
+    blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), description="residual blocks of the encoder's stages")
+    width: PositiveInt = Field(512, description="units of the regressor's hidden layers")
+    iterations: PositiveInt = Field(3, description="corrections of the estimate")
+    dropout: float = Field(0.1, ge=0, lt=1)
+    flip: float = Field(0.5, ge=0, le=1, description="augmentation: share of images mirrored, pose with them")
+    turn_rad: NonNegativeFloat = Field(0.2, description="augmentation: in-plane rotation, deviation")
+    colour: NonNegativeFloat = Field(0.4, description="augmentation: strength of changes of colour and light")
+    background: float = Field(0.5, ge=0, le=1, description="augmentation: share of people put before other backgrounds")
+    vertices_weight: NonNegativeFloat = Field(1.0, description="of the mean vertex distance, per 100 mm")
+    vertices: PositiveInt = Field(431, description="vertices of the loss, drawn anew each step")
+    joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
+    rotations_weight: NonNegativeFloat = Field(1.0, description="of the mean squared difference of rotation matrices")
+    betas_weight: NonNegativeFloat = Field(0.02, description="of the mean squared difference of betas")

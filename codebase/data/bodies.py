@@ -1,0 +1,108 @@
+"""True bodies: the files `{dataset}/truth/S{n}.h5`, for rows of frames, in their crops' im frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+from scipy.spatial.transform import Rotation
+
+from codebase.errors import DataError
+from codebase.files import open_h5
+
+FORMAT = "posemill.bodies"
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Shape and pose of some frames.
+
+    Attributes:
+        betas: shape coefficients.
+        rotmats: rotations of SMPL's joints, the global orientation (in the frame that the maker names) first.
+    """
+
+    betas: Float[ndarray, "bodies 10"]
+    rotmats: Float[ndarray, "bodies 24 3 3"]
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    def take(self, which: Int[ndarray, " chosen"] | slice) -> Bodies:
+        """Some of the bodies."""
+        return Bodies(self.betas[which], self.rotmats[which])
+
+
+def bodies_in_im(
+    paths: Iterable[Path],
+    keys: Mapping[str, Int[ndarray, " rows"]],
+    R_world_im: Float[ndarray, "rows 3 3"],
+) -> tuple[Int[ndarray, " known"], Bodies]:
+    """The true bodies of frames, global orientation in each frame's im frame: R_im = R_world_im R_world.
+
+    Args:
+        paths: files S{subject}.h5 of any subjects.
+        keys: columns subject, action, subaction and frame (from 1).
+        R_world_im: of each row's crop.
+
+    Returns:
+        The rows that have a body, ascending, and their bodies. Sequences or frames without one are no error.
+
+    Raises:
+        DataError: a file is missing, of another format, or its shapes are wrong.
+    """
+    rows, betas, rotmats = [], [], []
+    for path in paths:
+        subject = _subject(path)
+        mine = np.flatnonzero(keys["subject"] == subject)
+        with open_h5(path, format_name=FORMAT) as file:
+            shape = np.asarray(file["betas"], dtype=np.float32)
+            for name, group in _sequences(file, path):
+                action, subaction = _parse(name, path)
+                here = mine[(keys["action"][mine] == action) & (keys["subaction"][mine] == subaction)]
+                pose = _pose(group, path)
+                here = here[keys["frame"][here] <= len(pose)]
+                turned = _matrices(pose[keys["frame"][here] - 1])
+                turned[:, 0] = R_world_im[here] @ turned[:, 0]
+                rows.append(here)
+                betas.append(np.broadcast_to(shape, (len(here), 10)))
+                rotmats.append(turned.astype(np.float32))
+    if not rows:
+        return np.zeros(0, int), Bodies(np.zeros((0, 10), np.float32), np.zeros((0, 24, 3, 3), np.float32))
+    found = np.concatenate(rows)
+    order = np.argsort(found)
+    return found[order], Bodies(np.concatenate(betas)[order], np.concatenate(rotmats)[order])
+
+
+def _subject(path: Path) -> int:
+    if not path.stem.removeprefix("S").isdigit():
+        raise DataError("The file's name names no subject.", where=path, expected="S{number}.h5")
+    return int(path.stem.removeprefix("S"))
+
+
+def _sequences(file: h5py.File, path: Path) -> list[tuple[str, h5py.Group]]:
+    if "betas" not in file or file["betas"].shape != (10,):
+        raise DataError("The file holds no `betas` of shape (10,).", where=path)
+    return [(name, item) for name, item in file.items() if isinstance(item, h5py.Group)]
+
+
+def _parse(name: str, path: Path) -> tuple[int, int]:
+    parts = name.split("_")
+    if len(parts) != 4 or parts[0] != "act" or parts[2] != "subact":
+        raise DataError(f"The group {name!r} names no sequence.", where=path, expected="act_02_subact_01")
+    return int(parts[1]), int(parts[3])
+
+
+def _pose(group: h5py.Group, path: Path) -> Float[ndarray, "frames 24 3"]:
+    if "pose_rad" not in group or group["pose_rad"].shape[1:] != (24, 3):
+        raise DataError(f"{group.name}/pose_rad is missing or has another shape.", where=path, expected="(N, 24, 3)")
+    return np.asarray(group["pose_rad"], dtype=np.float64)
+
+
+def _matrices(pose_rad: Float[ndarray, "frames 24 3"]) -> Float[ndarray, "frames 24 3 3"]:
+    return Rotation.from_rotvec(pose_rad.reshape(-1, 3)).as_matrix().reshape(len(pose_rad), 24, 3, 3)

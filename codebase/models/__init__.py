@@ -1,0 +1,1 @@
+"""Networks: plain modules, sized by their config section, free of data and training code."""

@@ -1,0 +1,94 @@
+"""A body from an embedding: rotations in 6D and shape, starting from the mean body."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from codebase.models.rotations import from_6d, to_6d
+
+JOINTS = 24
+BETAS = 10
+PARAMETERS = JOINTS * 6 + BETAS
+
+
+class Residual(nn.Module):
+    """x + MLP(LayerNorm(x)); LayerNorm, since BatchNorm's statistics over one labelled subject fail on others."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)
+        )
+
+    def forward(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        """Refine features."""
+        return x + self.net(x)
+
+
+class SmplHead(nn.Module):
+    """(L_3d, L_app) to SMPL parameters in the im frame.
+
+    No tanh: the original squashed axis-angle vectors to one radian, so nobody could face away.
+
+    Args:
+        points: 3D points of L_3d.
+        appearance: length of L_app.
+        mean_rotmats: the pose to start from, the global orientation (im frame) first.
+        mean_betas: the shape to start from.
+        width: units of a layer.
+        blocks: residual blocks.
+        dropout: share of units dropped in training.
+    """
+
+    mean: Tensor
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        points: int,
+        appearance: int,
+        *,
+        mean_rotmats: Float[Tensor, "24 3 3"],
+        mean_betas: Float[Tensor, "10"],
+        width: int = 512,
+        blocks: int = 2,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.enter_3d = nn.Linear(points * 3, width)
+        self.enter_app = nn.Linear(appearance, width)
+        self.body = nn.Sequential(*(Residual(width, dropout) for _ in range(blocks)), nn.LayerNorm(width))
+        self.leave = nn.Linear(width, PARAMETERS)
+        with torch.no_grad():  # start at the mean, yet let gradients pass
+            self.leave.weight.mul_(0.1)
+            self.leave.bias.zero_()
+        self.register_buffer("mean", torch.cat([to_6d(mean_rotmats).flatten(), mean_betas]))
+        self.register_buffer("offset", torch.zeros(appearance))
+        self.register_buffer("scale", torch.ones(1 + appearance))
+
+    @torch.no_grad()
+    def fit_input(self, L_3d: Float[Tensor, "samples points 3"], L_app: Float[Tensor, "samples app"]) -> None:
+        """Take the units of the embedding from (unlabelled) samples of all training subjects.
+
+        L_3d gets one factor for all coordinates, so that rotating it stays a rotation; L_app is standardised.
+        """
+        self.offset.copy_(L_app.mean(dim=0))
+        self.scale[0] = L_3d.square().mean().sqrt().clamp_min(1e-6)
+        # a unit that never moved must not blow up on a subject that moves it
+        self.scale[1:] = L_app.std(dim=0).clamp_min(0.1 * L_app.std().clamp_min(1e-6))
+
+    def forward(
+        self, L_3d: Float[Tensor, "batch points 3"], L_app: Float[Tensor, "batch app"]
+    ) -> Float[Tensor, "batch 154"]:
+        """Raw parameters: 24 x 6 rotation columns and 10 betas; `split` reads them."""
+        app = ((L_app - self.offset) / self.scale[1:]).clamp(-4, 4)
+        x = self.enter_3d(L_3d.flatten(1) / self.scale[0]) + self.enter_app(app)
+        return self.mean + self.leave(self.body(x))
+
+
+def split(raw: Float[Tensor, "batch 154"]) -> tuple[Float[Tensor, "batch 24 3 3"], Float[Tensor, "batch 10"]]:
+    """Rotations (global one first) and betas of raw parameters."""
+    return from_6d(raw[:, :-BETAS].reshape(len(raw), JOINTS, 6)), raw[:, -BETAS:]
