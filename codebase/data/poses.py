@@ -21,7 +21,7 @@ def read_poses(
     """Poses (axis-angle, radians, global orientation zero) and betas of all npz files under a folder.
 
     A file has `poses` (frames, 72 or more) and may have `betas` (10 or more; frames x 10 as well). Files without
-    `poses`, such as AMASS's shape.npz, are passed over. Of each file every n-th frame is taken, so that about `count` poses come together.
+    `poses`, such as AMASS's shape.npz, are passed over. Frames are taken evenly from every file, about `count` in all.
 
     Raises:
         DataError: the folder holds no such file, or one cannot be read.

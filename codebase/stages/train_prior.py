@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from codebase.body.arrays import load_body
 from codebase.config import Config, PriorConfig
+from codebase.data.batches import Frames
 from codebase.data.poses import read_poses
-from codebase.data.streams import RowStream
 from codebase.models.implausible import break_bodies
 from codebase.models.prior import Generator, Prior
 from codebase.models.rotations import chordal_mean
@@ -72,11 +72,12 @@ def run(config: Config, *, body: Path, output: Path, budget_s: float | None = No
         section,
         modules={"prior": prior, "generator": generator},
         optimizers=optimizers,
-        batches=RowStream(
-            len(train.betas),
-            section.batch_size,
-            section.seed,
-            lambda rows: {"rotmats": train.rotmats[rows].to(device), "betas": train.betas[rows].to(device)},
+        batches=Frames(
+            np.arange(len(train.betas)),
+            lambda rows: {"rotmats": train.rotmats[rows], "betas": train.betas[rows]},
+            batch_size=section.batch_size,
+            seed=section.seed,
+            device=device,
         ),
         update=Spar(section, prior, generator, optimizers),
         validate=validate,
