@@ -108,7 +108,7 @@ def poses_in_front(meta: Meta) -> Bool[ndarray, " frames"]:
     """Whether each pose lies wholly in front of the camera, at least NEAR_MM away; False where it is not finite."""
     with np.errstate(invalid="ignore"):
         depth_mm = world_to_camera(meta.pose3d_world_mm, meta.R, meta.T_mm)[..., 2]
-        return (depth_mm > NEAR_MM).all(axis=1)
+        return np.asarray((depth_mm > NEAR_MM).all(axis=1))
 
 
 def select_frames(view: View, every: int) -> tuple[Int32[ndarray, " frames"], list[Exclusion]]:
