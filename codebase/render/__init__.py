@@ -1,0 +1,1 @@
+"""Rasteriser, silhouettes, overlays."""
