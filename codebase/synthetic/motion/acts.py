@@ -60,7 +60,8 @@ class Clip:
 
 def _act(act: int) -> tuple[str, Builder]:
     if act not in ACTS:
-        raise UserError(f"act {act} cannot be performed: expected one of {min(ACTS)}..{max(ACTS)}, as in Human3.6M")
+        known = f"{min(ACTS)}..{max(ACTS)}, numbered as in Human3.6M"
+        raise UserError(f"nobody knows how to perform act {act}", expected=known, mend="choose acts among these")
     return ACTS[act]
 
 
@@ -70,7 +71,7 @@ def make_clip(
     *,
     seed: int,
     frames: int,
-    fps: float,
+    fps: float | int,
     rest_joints_m: Float[ndarray, "24 3"],
     sole_offset_m: float,
     min_span_s: float = 6.0,

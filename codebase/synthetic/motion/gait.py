@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -74,12 +72,14 @@ def swing(who: Performer, intent: Intent, *, arms: tuple[float, float] = (1.0, 1
         offset[:, 0] -= 0.16 * np.clip(reach, 0.0, None)
 
 
-def walk_intent(who: Performer, both: tuple[HandTrack, HandTrack], speed_m_s: Curve | float, **path: float) -> Intent:
+def walk_intent(
+    who: Performer, both: tuple[HandTrack, HandTrack], speed_m_s: Curve | float, *, radius_m: float = 0.95
+) -> Intent:
     """Somebody who walks along a curved path with the given hands; no arm swing yet."""
     mean = float(np.mean(speed_m_s))
     step_s = float(np.clip(0.66 - 0.12 * mean, 0.48, 0.66))
     gait = Gait(step_s, 0.62 * who.style.stance_m, 0.055 + 0.02 * mean)
-    intent = who.stand(both, path=curved_path(who, speed_m_s, radius_m=cast(float, path.get("radius_m", 0.95))), gait=gait)
+    intent = who.stand(both, path=curved_path(who, speed_m_s, radius_m=radius_m), gait=gait)
     intent.tilt_rad[:, 0] += 0.03 * mean
     return intent
 

@@ -17,15 +17,19 @@ MOST_FOLDED = 0.31  # about 144 degrees for bones of equal length, just inside t
 
 
 def two_bone(
-    target_m: Float[ndarray, "frames 3"], pole: Float[ndarray, "frames 3"], first_m: float, second_m: float, *,
+    target_m: Float[ndarray, "frames 3"],
+    pole: Float[ndarray, "frames 3"],
+    first_m: float,
+    second_m: float,
+    *,
     soft: float = 0.0,
 ) -> tuple[Float[ndarray, "frames 3"], Float[ndarray, "frames 3"], Float[ndarray, "frames 3"]]:
     """Directions of the two bones from the origin to a target, bent towards `pole`.
 
     Returns unit vectors of the first and second bone and the axis `direction x pole` of the bending plane.
-    Targets out of reach are approached as far as the bones allow. With `soft` > 0 (a share of the whole length) the limb straightens
-    gradually from that far before its end, so that the middle joint does not snap; targets there are missed a
-    little, which suits gestures and not planted feet.
+    Targets out of reach are approached as far as the bones allow. With `soft` > 0 (a share of the whole
+    length) the limb straightens gradually from that far before its end, so that the middle joint does not
+    snap; targets there are missed a little, which suits gestures and not planted feet.
     """
     total = first_m + second_m
     distance = np.linalg.norm(target_m, axis=1)

@@ -72,7 +72,9 @@ class Performer:
         hold = hold_s[0] * pace, hold_s[1] * pace
         return schedule(self.rng, self.time_s, count, hold_s=hold, blend_s=blend_s * pace, cyclic=cyclic)
 
-    def hands(self, postures: tuple[Hand, ...], weights: Float[ndarray, "frames n"], liveliness: float = 0.05) -> HandTrack:
+    def hands(
+        self, postures: tuple[Hand, ...], weights: Float[ndarray, "frames n"], liveliness: float = 0.05
+    ) -> HandTrack:
         """A hand that follows postures, with beats and drift of its own so that it never freezes."""
         made = track(postures, weights)
         made.offset += drift3(self.rng, self.time_s, liveliness * self.style.amplitude, highest_hz=0.9)
@@ -89,7 +91,9 @@ class Performer:
         """(left, right) from (preferred, other)."""
         return (other, preferred) if self.style.right_handed else (preferred, other)
 
-    def standing_path(self, *, turn_rad: float = 0.9, roam_m: float = 0.12, hold_s: tuple[float, float] = (1.8, 3.5)) -> Path:
+    def standing_path(
+        self, *, turn_rad: float = 0.9, roam_m: float = 0.12, hold_s: tuple[float, float] = (1.8, 3.5)
+    ) -> Path:
         """A place in the room and a facing that changes now and then; heading and place are random."""
         count = 5
         time = np.arange(self.time_s[0] - 6.0, self.time_s[-1] + 6.0, 0.05)
@@ -142,9 +146,7 @@ class Performer:
         tilt = drift3(self.rng, time, 0.03)
         tilt[:, 0] += 0.04
         sway = np.stack([drift(self.rng, time, 0.012, highest_hz=0.6) for _ in range(2)], axis=1)
-        return Intent(
-            time, xy + sway, heading, height, tilt, spine, head, feet, self.zeros(2), both, 0.012 * breath
-        )
+        return Intent(time, xy + sway, heading, height, tilt, spine, head, feet, self.zeros(2), both, 0.012 * breath)
 
 
 def lean(intent: Intent, pitch_rad: Curve, *, stature_m: float = 0.85) -> None:

@@ -13,8 +13,8 @@ from codebase.synthetic.motion.performer import Curve, Performer
 from codebase.synthetic.motion.rig import heading_frame
 from codebase.synthetic.motion.solve import Intent
 
-# from the floor to the pelvis joint when the seat is the floor, and from a seat's top; person of 1.7 m
-FLESH_M = 0.125
+# from a seat (or the floor) up to the hip joints, and from the floor up to a seat; person of 1.7 m
+FLESH_M = 0.085
 SEAT_TOP_M = 0.43
 
 
@@ -58,7 +58,9 @@ def _blend(first: Feet, second: Feet, share: Float[ndarray, "frames 2"], lift_m:
     )
 
 
-def _place(who: Performer, xy: ndarray, heading: Curve, at: tuple[tuple[float, float, float], ...], loose: float) -> Feet:
+def _place(
+    who: Performer, xy: ndarray, heading: Curve, at: tuple[tuple[float, float, float], ...], loose: float
+) -> Feet:
     """Ankles at (outward, up, forward) metres from the floor point below the pelvis, one triple a foot."""
     axes, scale = heading_frame(heading), who.rig.scale
     ankles = []
@@ -76,15 +78,19 @@ def _chair_feet(who: Performer, xy: ndarray, heading: Curve) -> Feet:
     rig = who.rig
     states = who.states(4, (1.6, 3.2), blend_s=0.8)
     knee = rig.length("left_knee", "left_hip")
-    ahead = knee + rig.scale * np.stack([states @ np.array([0.0, 0.22, -0.10, 0.05]), states @ np.array([0.02, 0.16, 0.06, 0.05])], 1)
-    aside = rig.scale * np.stack([states @ np.array([0.12, 0.13, 0.10, 0.14]), states @ np.array([0.12, 0.10, 0.14, 0.12])], 1)
+    ahead = knee + rig.scale * np.stack(
+        [states @ np.array([0.0, 0.22, -0.10, 0.05]), states @ np.array([0.02, 0.16, 0.06, 0.05])], 1
+    )
+    aside = rig.scale * np.stack(
+        [states @ np.array([0.12, 0.13, 0.10, 0.14]), states @ np.array([0.12, 0.10, 0.14, 0.12])], 1
+    )
     feet = _soles(who, xy, heading, ahead, aside)
     if who.rng.uniform() < 0.5:
         crossed = _place(who, xy, heading, ((-0.19, 0.36, 0.60), (0.12, 0.1, 0.5)), 1.0)
         share = who.zeros(2)
         share[:, 0] = states[:, 3]
         feet = _blend(feet, crossed, share, 0.06)
-    moving = np.abs(np.gradient(ahead, who.time_s, axis=0)) > 0.01
+    moving = np.linalg.norm(np.gradient(feet.ankle_m, who.time_s, axis=0), axis=2) > 0.005
     feet.planted &= ~moving
     return feet
 
@@ -92,17 +98,19 @@ def _chair_feet(who: Performer, xy: ndarray, heading: Curve) -> Feet:
 def _floor_feet(who: Performer, xy: ndarray, heading: Curve) -> tuple[Feet, Float[ndarray, "frames 2"], ndarray]:
     """On the floor: cross-legged, knees up, legs stretched; gives feet, knee opening and the weights of the three."""
     states = who.states(3, (2.0, 3.6), blend_s=1.0)
-    cross = _place(who, xy, heading, ((-0.10, 0.085, 0.33), (-0.12, 0.075, 0.24)), 1.0)
+    cross = _place(who, xy, heading, ((-0.10, 0.115, 0.34), (-0.12, 0.10, 0.25)), 1.0)
     sole = np.ones((len(xy), 2)) * who.rig.scale
     up = _soles(who, xy, heading, 0.52 * sole, 0.12 * sole)
     long = _place(who, xy, heading, ((0.10, 0.075, 0.80), (0.11, 0.075, 0.76)), 1.0)
     feet = _blend(cross, up, states[:, [1, 1]], 0.0)
     feet = _blend(feet, long, states[:, [2, 2]], 0.0)
-    return feet, np.repeat(0.45 * states[:, [0]], 2, axis=1), states
+    return feet, np.repeat(0.25 * states[:, [0]], 2, axis=1), states
 
 
 def _seat(who: Performer, top_m: float) -> float:
-    return (top_m + FLESH_M) * who.rig.scale
+    """Height of the pelvis joint of somebody upright on a seat."""
+    hips = 0.5 * (who.rig.offset("left_hip", "pelvis") + who.rig.offset("right_hip", "pelvis"))
+    return (top_m + FLESH_M) * who.rig.scale - float(hips[1])
 
 
 def sitting(who: Performer) -> Intent:
@@ -145,10 +153,11 @@ def sitting_down(who: Performer) -> Intent:
     sole = np.ones((len(xy), 2)) * who.rig.scale
     feet = _soles(who, xy, heading, ahead * np.ones((len(xy), 2)), (0.5 * who.style.stance_m + 0.02) * sole)
     hands = who.states(3, (1.6, 2.6))
-    rest = who.hands((h.HANG, h.SHINS if on_floor else h.THIGH, h.FLOOR_BEHIND if on_floor else h.KNEE),
-                     np.column_stack([1.0 - down, down * (hands[:, 0] + hands[:, 1]), down * hands[:, 2]]), 0.015)  # fmt: skip
-    other = who.hands((h.HANG, h.SHINS if on_floor else h.THIGH, h.LOW_FRONT),
-                      np.column_stack([1.0 - down, down * (hands[:, 0] + hands[:, 2]), down * hands[:, 1]]), 0.015)  # fmt: skip
+    settled = (h.HANG, h.SHINS, h.FLOOR_BEHIND) if on_floor else (h.HANG, h.THIGH, h.KNEE)
+    often = np.column_stack([1.0 - down, down * (hands[:, 0] + hands[:, 1]), down * hands[:, 2]])
+    seldom = np.column_stack([1.0 - down, down * (hands[:, 0] + hands[:, 2]), down * hands[:, 1]])
+    rest = who.hands(settled, often, 0.015)
+    other = who.hands((*settled[:2], h.LOW_FRONT), seldom, 0.015)
     low, high = _seat(who, top), 1.02 * who.rig.standing_m
     intent = who.intent(who.pair(rest, other), xy, heading, feet, high + (low - high) * down)
     intent.root_xy_m = intent.root_xy_m + ((1.0 - down) * ahead + 0.10 * between * who.rig.scale)[:, None] * forward

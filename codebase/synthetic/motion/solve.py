@@ -59,9 +59,7 @@ class Intent:
     def at(self, frames: slice) -> Intent:
         """The same intent at some of its frames."""
         part = {f.name: getattr(self, f.name)[frames] for f in fields(self) if f.name not in ("feet", "both")}
-        left, right = (
-            HandTrack(t.hands, t.weights[frames], t.offset[frames], t.extra[frames]) for t in self.both
-        )
+        left, right = (HandTrack(t.hands, t.weights[frames], t.offset[frames], t.extra[frames]) for t in self.both)
         feet = Feet(**{f.name: getattr(self.feet, f.name)[frames] for f in fields(Feet)})
         return Intent(**part, feet=feet, both=(left, right))
 
@@ -167,12 +165,12 @@ def _outside_trunk(rig: Rig, trunk: _Trunk, wrist: Vecs) -> Vecs:
     return trunk.chest + apply(trunk.chest_turn, local)
 
 
-def _collar(rig: Rig, reach: Vecs, sign: float, shrug: Float[ndarray, "frames"]) -> Mats:
-    """The shoulder girdle follows the arm: up when it is raised, forward when it reaches across."""
+def _collar(rig: Rig, reach: Vecs, shrug: Float[ndarray, "frames"]) -> Mats:
+    """The shoulder girdle follows the arm (as a left one): up when it is raised, forward when it reaches across."""
     aim = reach / rig.arm_m
     lift = np.clip(0.28 * (aim[:, 1] + 0.45), -0.14, 0.36) + shrug
     forward = np.clip(0.22 * (aim[:, 2] - 0.45) - 0.12 * aim[:, 0], -0.12, 0.25)
-    return rotations(np.column_stack([np.zeros(len(aim)), -sign * forward, sign * lift]))
+    return rotations(np.column_stack([np.zeros(len(aim)), -forward, lift]))
 
 
 def _bow(local: Vecs, reach_m: float, track: HandTrack) -> Vecs:
@@ -187,16 +185,14 @@ def _bow(local: Vecs, reach_m: float, track: HandTrack) -> Vecs:
 
 def _arm(rig: Rig, intent: Intent, trunk: _Trunk, side: int) -> dict[str, Mats]:
     """Local rotations of collar, shoulder, elbow and wrist of one side."""
-    name, sign, track = SIDES[side], 1.0 if side == 0 else -1.0, intent.both[side]
+    name, track = SIDES[side], intent.both[side]
     flip = np.eye(3) if side == 0 else MIRROR
     into = trunk.chest_turn.transpose(0, 2, 1)
     at_rest = trunk.chest + apply(trunk.chest_turn, rig.offset(f"{name}_shoulder", "spine3"))
-    wrist = sum(
-        track.weights[:, [k]] * _wrist(rig, trunk, hand, side, at_rest) for k, hand in enumerate(track.hands)
-    )
+    wrist = sum(track.weights[:, [k]] * _wrist(rig, trunk, hand, side, at_rest) for k, hand in enumerate(track.hands))
     wrist = wrist + apply(trunk.chest_turn, rig.arm_m * track.offset @ flip)
     wrist = _outside_trunk(rig, trunk, wrist)
-    collar = _collar(rig, apply(into, wrist - at_rest) @ flip, 1.0, intent.shrug_rad)  # as a left side
+    collar = _collar(rig, apply(into, wrist - at_rest) @ flip, intent.shrug_rad)
     rest = {part: rig.offset(f"{name}_{part}", f"{name}_{parent}") @ flip
             for part, parent in (("shoulder", "collar"), ("elbow", "shoulder"), ("wrist", "elbow"))}  # fmt: skip
     root = rig.offset(f"{name}_collar", "spine3") @ flip
@@ -251,4 +247,3 @@ def solve(rig: Rig, intent: Intent) -> tuple[Float[ndarray, "frames 24 3"], Vecs
     for joint, matrices in local.items():
         pose[:, J[joint]] = rotvecs(matrices)
     return enforce(pose), pelvis - rig.rest_m[0]
-
