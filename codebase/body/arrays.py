@@ -24,7 +24,7 @@ from codebase.skeleton import SMPL
 SHAPES, POSE_FEATURES, JOINTS = 10, 207, 24
 REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 WHERE_TO_GET = (
-    "the free body comes with the repository as assets/free_body.npz (rebuild it by `python -m codebase.body.builder`); "
+    "the free body comes with the repository as assets/free_body.npz (rebuilt by `python -m codebase.body.builder`); "
     "official SMPL files need an account and a licence from https://smpl.is.tue.mpg.de (SMPL_NEUTRAL.pkl, "
     "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl) or https://smplify.is.tue.mpg.de "
     "(basicModel_neutral_lbs_10_207_0_v1.0.0.pkl): put the file anywhere and name it in the config"
@@ -71,8 +71,11 @@ class BodyArrays:
 
     @cached_property
     def planes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """template (3V), shapedirs (10, 3V), posedirs (207, 3V), weights (24, V): coordinate planes, for `lbs_numpy`."""
-        flat = [np.ascontiguousarray(array.transpose(2, 1, 0).reshape(len(array[0, 0]), -1)) for array in (self.shapedirs, self.posedirs)]
+        """Template (3V), shapedirs (10, 3V), posedirs (207, 3V), weights (24, V) as coordinate planes for `lbs_numpy`."""
+        flat = [
+            np.ascontiguousarray(array.transpose(2, 1, 0).reshape(len(array[0, 0]), -1))
+            for array in (self.shapedirs, self.posedirs)
+        ]
         return np.ascontiguousarray(self.v_template.T).ravel(), flat[0], flat[1], np.ascontiguousarray(self.weights.T)
 
     @cached_property
@@ -90,11 +93,15 @@ def load_body(path: Path) -> BodyArrays:
         DataError: no such file, not such a file, arrays missing, sizes that disagree, numbers that are not finite.
     """
     if not path.is_file():
-        raise DataError("The body file does not exist.", where=path, expected="an npz or pkl in SMPL layout", mend=WHERE_TO_GET)
+        raise DataError(
+            "The body file does not exist.", where=path, expected="an npz or pkl in SMPL layout", mend=WHERE_TO_GET
+        )
     raw = _read_npz(path) if path.suffix == ".npz" else read_official_pickle(path)
     checked = _checked(raw, path)
     has_17 = "J17_regressor" in raw
-    regressor17 = raw["J17_regressor"] if has_17 else approximate_h36m_regressor(checked["v_template"], checked["J_regressor"])
+    regressor17 = (
+        raw["J17_regressor"] if has_17 else approximate_h36m_regressor(checked["v_template"], checked["J_regressor"])
+    )
     names = [str(name) for name in raw.get("landmark_names", np.array([], str))]
     return BodyArrays(
         name=path.stem,
@@ -126,7 +133,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 def _checked(raw: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
     missing = [key for key in REQUIRED if key not in raw]
     if missing:
-        raise DataError(f"The body file lacks {', '.join(missing)}.", where=path, expected=f"arrays {', '.join(REQUIRED)}")
+        raise DataError(
+            f"The body file lacks {', '.join(missing)}.", where=path, expected=f"arrays {', '.join(REQUIRED)}"
+        )
     count = len(raw["v_template"])
     shapes = {
         "v_template": (count, 3),
@@ -140,13 +149,21 @@ def _checked(raw: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]
         array = np.asarray(raw[key])
         array = array[..., :SHAPES] if key == "shapedirs" else array
         if array.shape != shape or array.dtype.kind not in "fiu":
-            raise DataError(f"{key} has shape {array.shape} and type {array.dtype}.", where=path, expected=f"numbers of shape {shape}")
+            raise DataError(
+                f"{key} has shape {array.shape} and type {array.dtype}.",
+                where=path,
+                expected=f"numbers of shape {shape}",
+            )
         result[key] = np.ascontiguousarray(array, np.float32)
         if not np.isfinite(result[key]).all():
             raise DataError(f"{key} holds numbers that are not finite.", where=path)
     faces = np.asarray(raw["f"]).astype(np.int64)
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= count:
-        raise DataError(f"f has shape {faces.shape} or names vertices that do not exist.", where=path, expected=f"triangles of {count} vertices")
+        raise DataError(
+            f"f has shape {faces.shape} or names vertices that do not exist.",
+            where=path,
+            expected=f"triangles of {count} vertices",
+        )
     result["f"] = faces.astype(np.int32)
     return result
 
@@ -220,7 +237,12 @@ def lbs_numpy(
 
 
 def _skin(
-    body: BodyArrays, betas: np.ndarray, rotations: np.ndarray, move: np.ndarray, vertices: np.ndarray, joints24: np.ndarray
+    body: BodyArrays,
+    betas: np.ndarray,
+    rotations: np.ndarray,
+    move: np.ndarray,
+    vertices: np.ndarray,
+    joints24: np.ndarray,
 ) -> None:
     template, shapedirs, posedirs, weights = body.planes
     offset, slope = body.joint_shape_map

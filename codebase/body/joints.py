@@ -95,7 +95,9 @@ class RegressedJoints(torch.nn.Module):
         everything = np.concatenate((body.v_template[..., None], body.shapedirs, body.posedirs), axis=2)[used]
         mixed = np.einsum("pv,vxf->pxf", per_pair[:, used], everything.astype(np.float64))
         self.count = len(rows)
-        self.register_buffer("coefficients", torch.as_tensor(mixed, dtype=dtype).reshape(-1, 1 + SHAPES + POSE_FEATURES))
+        self.register_buffer(
+            "coefficients", torch.as_tensor(mixed, dtype=dtype).reshape(-1, 1 + SHAPES + POSE_FEATURES)
+        )
         self.register_buffer("share", torch.as_tensor(per_pair.sum(1), dtype=dtype))
         self.register_buffer("joint_of_pair", torch.tensor([j for _, j in pairs]))
         self.register_buffer("row_of_pair", torch.tensor([k for k, _ in pairs]))

@@ -37,7 +37,9 @@ class BodyLayer(torch.nn.Module):
             kintree_table=body.parents[None],
             f=body.faces,
         )
-        with redirect_stdout(io.StringIO()):  # smplx prints a warning that a body has 10 shape coefficients, as all have
+        with redirect_stdout(
+            io.StringIO()
+        ):  # smplx prints a warning that a body has 10 shape coefficients, as all have
             self.smpl = SMPLLayer(
                 model_path="",
                 data_struct=data,

@@ -112,7 +112,16 @@ def read_official_pickle(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as handle:
             content = RestrictedUnpickler(handle, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, ImportError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        ImportError,
+    ) as error:
         raise _refused(path, str(error)) from None
     if not isinstance(content, dict):
         raise _refused(path, f"it holds a {type(content).__name__}, not a dict")

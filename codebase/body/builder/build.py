@@ -79,7 +79,7 @@ def build(count: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, objec
     rig_joints = rig_in_t_pose(source)
     space = principal_components(vertices)
     origin = posed_joints[0, SMPL.index("head")] - mean_joints[SMPL.index("head")]
-    marks = labels.landmarks(source, mean_rest, eyes, origin)
+    marks = labels.landmarks(mean_rest, np.unique(faces_closed), eyes, origin)
     rest = mean_body(matrix, source, weights)
     posedirs = correctives.drop_negligible(correctives.fit(rest, seed))
     logger.info("fitted pose correctives")
@@ -87,22 +87,24 @@ def build(count: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, objec
     eyeballs = labels.touched_by(chosen, np.concatenate([eyes["L"], eyes["R"]]))
     names, positions = list(marks), np.stack(list(marks.values()))
     mean_t = joints.mean(0)
-    arrays = quantised({
-        "v_template": space.mean,
-        "shapedirs": space.directions,
-        "posedirs": posedirs,
-        "J_regressor": regressor,
-        "J17_regressor": regressor17,
-        "weights": weights,
-        "kintree_table": np.array([SMPL.parents, range(24)]),
-        "f": faces,
-        "part": labels.part_labels(space.mean, weights, mean_t, marks, eyeballs),
-        "part_names": np.array(labels.PARTS),
-        "landmarks": positions,
-        "landmark_names": np.array(names),
-        "landmark_vertices": labels.nearest_vertices(positions, space.mean),
-    })
-    report = {
+    arrays = quantised(
+        {
+            "v_template": space.mean,
+            "shapedirs": space.directions,
+            "posedirs": posedirs,
+            "J_regressor": regressor,
+            "J17_regressor": regressor17,
+            "weights": weights,
+            "kintree_table": np.array([SMPL.parents, range(24)]),
+            "f": faces,
+            "part": labels.part_labels(space.mean, weights, mean_t, marks, eyeballs),
+            "part_names": np.array(labels.PARTS),
+            "landmarks": positions,
+            "landmark_names": np.array(names),
+            "landmark_vertices": labels.nearest_vertices(positions, space.mean),
+        }
+    )
+    report: dict[str, object] = {
         "vertices": len(space.mean),
         "faces": len(faces),
         "watertight": bool(watertight(faces, len(space.mean))),
@@ -132,8 +134,8 @@ def quantised_weights(weights: Float[np.ndarray, "V 24"], grain: int = 256, most
 
 
 def _regressors(
-    vertices: np.ndarray, joints: np.ndarray, rig_joints: np.ndarray, space: ShapeSpace, weights: np.ndarray, posedirs: np.ndarray,
-    marks: dict[str, np.ndarray], seed: int,
+    vertices: np.ndarray, joints: np.ndarray, rig_joints: np.ndarray, space: ShapeSpace, weights: np.ndarray,
+    posedirs: np.ndarray, marks: dict[str, np.ndarray], seed: int,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, object]]:  # fmt: skip
     split = int(len(vertices) * (1 - HELD_OUT))
     mean_joints = joints.mean(0)
@@ -149,8 +151,12 @@ def _regressors(
     held17 = mean_error_mm(regressor17, posed[split:], posed17[split:])
     errors: dict[str, object] = {
         "J_regressor_mean_error_mm": float(held.mean()),
-        "J_regressor_worst_joint_mm": float(held.max()),
-        "J_regressor_against_rig_joints_mm": float(mean_error_mm(regressor, vertices[split:], rig_joints[split:]).mean()),
+        "J_regressor_per_joint_mm": {
+            name: round(float(value), 2) for name, value in zip(SMPL.names, held, strict=True)
+        },
+        "J_regressor_against_rig_joints_mm": float(
+            mean_error_mm(regressor, vertices[split:], rig_joints[split:]).mean()
+        ),
         "J_regressor_entries": int((regressor > 0).sum()),
         "J17_regressor_posed_mean_error_mm": float(held17.mean()),
         "J17_regressor_posed_per_joint_mm": {

@@ -129,7 +129,8 @@ def errors(rest: Rest, offsets: np.ndarray, seed: int, count: int = 60) -> dict[
     """Distance to the reference on random whole-body poses, with and without correctives, in millimetres."""
     random = np.random.default_rng(seed)
     template = rest.t_pose()
-    plain, corrected = [], []
+    plain: list[np.ndarray] = []
+    corrected: list[np.ndarray] = []
     for _ in range(count):
         local = random_pose(random, 0.8)
         reference, maps, shift = rest.posed(local)

@@ -36,7 +36,9 @@ def rest_positions(
 ) -> Float[np.ndarray, "*b 17 3"]:
     """The 17 joints of a T-posed body."""
     points = {name: joints[..., index, :] for index, name in enumerate(SMPL.names)} | marks
-    return np.stack([sum(share * points[name] for name, share in DEFINITION[joint][1].items()) for joint in H36M.names], -2)
+    return np.stack(
+        [sum(share * points[name] for name, share in DEFINITION[joint][1].items()) for joint in H36M.names], -2
+    )
 
 
 def posed_bodies(

@@ -6,7 +6,7 @@ Every new vertex is a fixed combination of MakeHuman's vertices, so shapes and w
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
@@ -45,7 +45,8 @@ def closed_surface(source: Source) -> tuple[Int[np.ndarray, "F 3"], sparse.csr_m
     """The outer skin, watertight.
 
     Returns:
-        faces over the old and new vertices, the combination matrix (old + new, old), and the ids of vertices on the eyeballs (L, R), the eyelids (lid.L, lid.R) and the mouth's slit.
+        faces over the old and new vertices, the combination matrix (old + new, old), and the ids of vertices on the
+        eyeballs (L, R), the eyelids (lid.L, lid.R) and the mouth's slit (mouth).
     """
     mean = source.rest.mean(0)
     inside = np.logical_or.reduce(list(source.cavities.values()))
@@ -87,11 +88,13 @@ def fill_eye(
     count = len(lids)
     ring, centre = first + np.arange(count), np.full(count, first + count)
     outer, outer_next, ring_next = lids, np.roll(lids, -1), np.roll(ring, -1)
-    faces = np.concatenate([
-        np.stack((outer, outer_next, ring_next), 1),
-        np.stack((outer, ring_next, ring), 1),
-        np.stack((ring, ring_next, centre), 1),
-    ])
+    faces = np.concatenate(
+        [
+            np.stack((outer, outer_next, ring_next), 1),
+            np.stack((outer, ring_next, ring), 1),
+            np.stack((ring, ring_next, centre), 1),
+        ]
+    )
     return faces, rows
 
 
@@ -188,11 +191,14 @@ def project_to_triangles(
     a, b, c = np.moveaxis(corners, 2, 0)
     normal = np.cross(b - a, c - a)
     area = np.maximum((normal**2).sum(-1), 1e-30)
-    inner = np.stack([
-        (np.cross(c - b, points - b) * normal).sum(-1) / area,
-        (np.cross(a - c, points - c) * normal).sum(-1) / area,
-        (np.cross(b - a, points - a) * normal).sum(-1) / area,
-    ], -1)
+    inner = np.stack(
+        [
+            (np.cross(c - b, points - b) * normal).sum(-1) / area,
+            (np.cross(a - c, points - c) * normal).sum(-1) / area,
+            (np.cross(b - a, points - a) * normal).sum(-1) / area,
+        ],
+        -1,
+    )
     options = [inner]
     for first, second in ((0, 1), (1, 2), (2, 0)):
         p, q = corners[:, :, first], corners[:, :, second]
@@ -207,8 +213,8 @@ def project_to_triangles(
     return np.take_along_axis(stacked, best[None, :, :, None], 0)[0]
 
 
-def watertight(faces: Int[np.ndarray, "F 3"], vertex_count: int) -> Bool[np.ndarray, ""] | bool:
-    """Whether each edge has exactly two faces, once in each direction, and the surface is one sphere (V - E + F = 2)."""
+def watertight(faces: Int[np.ndarray, "F 3"], vertex_count: int) -> bool:
+    """Whether each edge has two faces, once in each direction, and the surface is one sphere (V - E + F = 2)."""
     directed = np.concatenate((faces[:, :2], faces[:, 1:], faces[:, [2, 0]]))
     keys = directed[:, 0] * vertex_count + directed[:, 1]
     back = directed[:, 1] * vertex_count + directed[:, 0]

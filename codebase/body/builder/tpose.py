@@ -56,7 +56,9 @@ def rigid_from_global(
             posed[..., child, :] = joints[..., child, :]
             continue
         offset = joints[..., child, :] - joints[..., parent, :]
-        posed[..., child, :] = posed[..., parent, :] + np.einsum("...xy,...y->...x", rotations[..., parent, :, :], offset)
+        posed[..., child, :] = posed[..., parent, :] + np.einsum(
+            "...xy,...y->...x", rotations[..., parent, :, :], offset
+        )
     shift = posed - np.einsum("...jxy,...jy->...jx", rotations, joints)
     return rotations, shift, posed
 
