@@ -71,7 +71,7 @@ class BodyArrays:
 
     @cached_property
     def planes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Template (3V), shapedirs (10, 3V), posedirs (207, 3V), weights (24, V) as coordinate planes for `lbs_numpy`."""
+        """Template (3V), shapedirs (10, 3V), posedirs (207, 3V), weights (24, V): coordinate planes for `lbs_numpy`."""
         flat = [
             np.ascontiguousarray(array.transpose(2, 1, 0).reshape(len(array[0, 0]), -1))
             for array in (self.shapedirs, self.posedirs)

@@ -41,31 +41,51 @@ class _Csc(_Recorded):
     """A compressed sparse column matrix."""
 
 
-def _make_recorded(kind: type, base: object, state: object) -> object:
-    """What copyreg._reconstructor may do here: an empty instance of one of ours."""
-    if not (isinstance(kind, type) and issubclass(kind, _Recorded)) or base is not object or state is not None:
-        raise pickle.UnpicklingError("an object of a class that is not admitted")
-    return kind()
+class _MakeRecorded:
+    """What copyreg._reconstructor may do here: an empty instance of one of ours.
+
+    Callables are instances without attributes: a pickle's BUILD sets attributes, a function's too, and finds none here.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, kind: type, base: object, state: object) -> object:
+        if not (isinstance(kind, type) and issubclass(kind, _Recorded)) or base is not object or state is not None:
+            raise pickle.UnpicklingError("an object of a class that is not admitted")
+        return kind()
 
 
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"bytes in encoding {encoding}")
-    return text.encode("latin1")
+class _EncodeLatin1:
+    """_codecs.encode, by which Python 3 writes bytes in old protocols."""
+
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        if encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"bytes in encoding {encoding}")
+        return text.encode("latin1")
 
 
-def _empty_array(kind: object, shape: tuple[int, ...], code: object) -> np.ndarray:
+class _EmptyArray:
     """What numpy's _reconstruct does for a plain array; its state follows."""
-    if kind is not np.ndarray:
-        raise pickle.UnpicklingError("an array subclass")
-    return np.ndarray.__new__(np.ndarray, shape, code)  # type: ignore[call-overload]
+
+    __slots__ = ()
+
+    def __call__(self, kind: object, shape: tuple[int, ...], code: Any) -> np.ndarray:  # noqa: ANN401 - bytes or text
+        if kind is not np.ndarray:
+            raise pickle.UnpicklingError("an array subclass")
+        return np.empty(shape, code)
 
 
-def _scalar(dtype: np.dtype, data: bytes | str = b"") -> object:
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    if dtype.hasobject:
-        raise pickle.UnpicklingError("a scalar that holds an object")
-    return np.frombuffer(raw, dtype)[0]
+class _Scalar:
+    """numpy's scalar: a type and its bytes."""
+
+    __slots__ = ()
+
+    def __call__(self, dtype: np.dtype, data: bytes | str) -> object:
+        if dtype.hasobject:
+            raise pickle.UnpicklingError("a scalar that holds an object")
+        return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype)[0]
 
 
 ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
@@ -76,15 +96,15 @@ ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
     ("scipy.sparse._csc", "csc_matrix"): _Csc,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
-    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
-    ("copy_reg", "_reconstructor"): _make_recorded,
-    ("copyreg", "_reconstructor"): _make_recorded,
+    ("numpy.core.multiarray", "_reconstruct"): _EmptyArray(),
+    ("numpy._core.multiarray", "_reconstruct"): _EmptyArray(),
+    ("numpy.core.multiarray", "scalar"): _Scalar(),
+    ("numpy._core.multiarray", "scalar"): _Scalar(),
+    ("copy_reg", "_reconstructor"): _MakeRecorded(),
+    ("copyreg", "_reconstructor"): _MakeRecorded(),
     ("__builtin__", "object"): object,
     ("builtins", "object"): object,
-    ("_codecs", "encode"): _encode_latin1,
+    ("_codecs", "encode"): _EncodeLatin1(),
 }
 
 

@@ -90,8 +90,9 @@ def test_code_in_a_pickle_is_refused_and_does_not_run(tmp_path, wrap):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("os", "system"), ("builtins", "eval"), ("builtins", "getattr"), ("numpy", "load"), ("numpy.core.multiarray", "fromfile"),
-     ("chumpy.ch", "Ch.__init__"), ("chumpy.ch", "MatVecMult"), ("scipy.sparse", "load_npz"), ("copyreg", "__newobj__")],
+    [("os", "system"), ("builtins", "eval"), ("builtins", "getattr"), ("numpy", "load"), ("scipy.sparse", "load_npz"),
+     ("numpy.core.multiarray", "fromfile"), ("chumpy.ch", "Ch.__init__"), ("chumpy.ch", "MatVecMult"),
+     ("copyreg", "__newobj__")],
 )  # fmt: skip
 def test_only_exact_pairs_are_admitted(tmp_path, module, name):
     path = tmp_path / "body.pkl"
@@ -117,3 +118,20 @@ def test_damaged_pickles_are_user_errors(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError):
         load_body(path)
+
+
+def named(module, name):
+    """Opcodes that push an admitted thing on the stack."""
+    return b"c" + module.encode() + b"\n" + name.encode() + b"\n"
+
+
+@pytest.mark.parametrize("pair", sorted(ADMITTED))
+@pytest.mark.parametrize("attribute", ["__defaults__", "__call__", "__setstate__", "anything"])
+def test_admitted_things_cannot_be_tampered_with(tmp_path, pair, attribute):
+    """BUILD sets attributes of whatever lies on the stack: on our stand-ins nothing can be set."""
+    path = tmp_path / "body.pkl"
+    for state in ((None, {attribute: "changed"}), {attribute: "changed"}):
+        path.write_bytes(named(*pair) + pickle.dumps(state, protocol=0)[:-1] + b"b.")
+        with pytest.raises(UserError):
+            read_official_pickle(path)
+        assert getattr(ADMITTED[pair], attribute, None) != "changed"
