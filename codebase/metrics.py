@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 Points = Float[ndarray, "batch points 3"]
@@ -57,3 +57,18 @@ def v2v_l2(predicted: Points, target: Points) -> PerSample:
 def psnr_db(mean_squared_error: Float[ndarray, " batch"]) -> Float[ndarray, " batch"]:
     """Peak signal-to-noise ratio, dB, of images in [0, 1]."""
     return -10 * np.log10(np.maximum(mean_squared_error, 1e-12))
+
+
+def masked_mse(
+    image: Float[ndarray, "batch height width 3"],
+    target: Float[ndarray, "batch height width 3"],
+    mask: Bool[ndarray, "batch height width"],
+) -> PerSample:
+    """Mean squared error of each image over the pixels of its mask; NaN where the mask is empty.
+
+    The foreground PSNR of novel views is `np.nanmean(psnr_db(masked_mse(...)))` with the target's mask >= 128: the
+    mean over pairs of each pair's own PSNR.
+    """
+    error = np.square(image - target).mean(axis=-1)
+    count = mask.sum(axis=(1, 2))
+    return np.where(count > 0, (error * mask).sum(axis=(1, 2)) / np.maximum(count, 1), np.nan)

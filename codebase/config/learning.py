@@ -54,6 +54,8 @@ class EncDecConfig(TrainConfig):
     foreground_weight: NonNegativeFloat = Field(1.0, description="loss on the person's pixels")
     background_weight: NonNegativeFloat = Field(0.1, description="loss on all other pixels")
     mask_weight: NonNegativeFloat = Field(0.1, description="loss of the predicted mask against the dataset's mask")
+    l1_share: float = Field(0.5, ge=0, le=1, description="share of the absolute error beside the squared error")
+    validation_pairs: PositiveInt = Field(1000, description="pairs of views on which validation measures")
     average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
 
 
@@ -114,7 +116,7 @@ class HmrConfig(TrainConfig):
     dropout: float = Field(0.1, ge=0, lt=1)
     flip: float = Field(0.5, ge=0, le=1, description="augmentation: share of images mirrored, pose with them")
     turn_rad: NonNegativeFloat = Field(0.2, description="augmentation: in-plane rotation, deviation")
-    colour: NonNegativeFloat = Field(0.4, description="augmentation: strength of changes of colour and light")
+    colour: NonNegativeFloat = Field(0.7, description="augmentation: strength of changes of colour")
     background: float = Field(0.5, ge=0, le=1, description="augmentation: share of people put before other backgrounds")
     vertices_weight: NonNegativeFloat = Field(1.0, description="of the mean vertex distance, per 100 mm")
     vertices: PositiveInt = Field(431, description="vertices of the loss, drawn anew each step")

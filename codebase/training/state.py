@@ -36,7 +36,7 @@ class Batches(Protocol):
         """Seed and position."""
         ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue at a saved position."""
         ...
 

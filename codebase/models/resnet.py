@@ -1,0 +1,144 @@
+"""Residual networks (He et al., CVPR 2016) with torchvision's parameter names: published weights load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Norm = Literal["batch", "group"]
+Stem = Literal["imagenet", "small"]
+DEPTHS: dict[int, tuple[tuple[int, ...], bool]] = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+}
+
+
+def norm_layer(kind: Norm, channels: int) -> nn.Module:
+    """BatchNorm, or GroupNorm with 8 channels or more a group (at most 32 groups)."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(max(1, min(32, channels // 8)), channels)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int = 1, norm: Norm = "batch") -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = norm_layer(norm, width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = norm_layer(norm, width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, width, stride, norm)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Features, smaller by the stride."""
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(out)) + identity)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride, as torchvision does), 1x1 to four times the width, beside a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int = 1, norm: Norm = "batch") -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = norm_layer(norm, width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = norm_layer(norm, width)
+        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
+        self.bn3 = norm_layer(norm, width * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, width * self.expansion, stride, norm)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Features, smaller by the stride."""
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        return self.relu(self.bn3(self.conv3(out)) + identity)
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm_layer(norm, outputs))
+
+
+class ResNet(nn.Module):
+    """Residual stages without the classifier.
+
+    Args:
+        blocks: blocks of each stage; stages after the first halve the resolution.
+        widths: width of each stage.
+        bottleneck: Bottleneck instead of BasicBlock.
+        stem: "imagenet" (7x7 stride 2, then max pooling: a quarter of the resolution) or "small" (3x3 stride 2: half),
+            which leaves enough resolution at 64x64.
+        norm: kind of normalisation.
+        inputs: channels of the image.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        widths: Sequence[int] = (64, 128, 256, 512),
+        *,
+        bottleneck: bool = False,
+        stem: Stem = "imagenet",
+        norm: Norm = "batch",
+        inputs: int = 3,
+    ) -> None:
+        super().__init__()
+        kind = Bottleneck if bottleneck else BasicBlock
+        channels = widths[0]
+        big = stem == "imagenet"
+        self.conv1 = nn.Conv2d(inputs, channels, 7 if big else 3, 2, 3 if big else 1, bias=False)
+        self.bn1 = norm_layer(norm, channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1) if big else nn.Identity()
+        self.stages = [f"layer{number}" for number in range(1, len(blocks) + 1)]
+        for number, (name, count, width) in enumerate(zip(self.stages, blocks, widths, strict=True)):
+            parts = []
+            for index in range(count):
+                stride = 2 if number > 0 and index == 0 else 1
+                parts.append(kind(channels, width, stride, norm))
+                channels = width * kind.expansion
+            self.add_module(name, nn.Sequential(*parts))
+        self.channels = [width * kind.expansion for width in widths]
+        self.stride = (4 if big else 2) * 2 ** (len(blocks) - 1)
+        _initialise(self)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """The output of every stage, from the finest to the coarsest."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        found = []
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+            found.append(x)
+        return found
+
+
+def resnet(depth: Literal[18, 34, 50], *, stem: Stem = "imagenet", norm: Norm = "batch") -> ResNet:
+    """ResNet-18, -34 or -50 in the published sizes."""
+    blocks, bottleneck = DEPTHS[depth]
+    return ResNet(blocks, bottleneck=bottleneck, stem=stem, norm=norm)
+
+
+def _initialise(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(part, BasicBlock):
+            nn.init.zeros_(part.bn2.weight)  # type: ignore[arg-type]
+        elif isinstance(part, Bottleneck):
+            nn.init.zeros_(part.bn3.weight)  # type: ignore[arg-type]

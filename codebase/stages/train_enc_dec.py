@@ -1,0 +1,81 @@
+"""Stage train_enc_dec: learn novel views from pairs of cameras; no 3D label is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from codebase.config import Config
+from codebase.data.batches import ViewPairs
+from codebase.data.index import read_index
+from codebase.data.store import CropStore
+from codebase.errors import ConfigError
+from codebase.models.encoder_decoder import EncoderDecoder
+from codebase.training import loop, optim
+from codebase.training.average import Average
+from codebase.training.novel_views import learn_step, measure, ordered_pairs
+from codebase.training.precision import place
+from codebase.training.runtime import prepare
+from codebase.training.state import Batch, run_digest
+
+VERSION = 1
+
+
+def run(
+    config: Config,
+    *,
+    index_train: Path,
+    index_val: Path,
+    crops: Sequence[Path],
+    output: Path,
+    budget_s: float | None = None,
+) -> None:
+    """Train the encoder-decoder and write runs/{name}/model_{steps}.pt.
+
+    The checkpoint holds the modules `encoder` and `decoder` and, in `extra`, the size of the crops.
+
+    Raises:
+        UserError: inputs are missing or do not fit, or no instant has two cameras.
+        OutOfTimeError: the budget is spent; the state is saved.
+    """
+    section = config.enc_dec
+    device = prepare(config.runtime, section.seed)
+    train, val = (CropStore(crops, read_index(path).key) for path in (index_train, index_val))
+    net = place(_network(config, train.size), device)
+    average = Average(net, section.average_decay) if section.average_decay > 0 else None
+    optimizer = optim.adam(section, net)
+    best = net if average is None else average.net
+    pairs = ordered_pairs(val, section.validation_pairs)
+
+    def update(batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        found = learn_step(net, batch, section)
+        norm = optim.step(found["loss"], optimizer, section.gradient_clip)
+        if average is not None:
+            average.update(net, step)
+        return {**{name: value.detach() for name, value in found.items()}, "gradient_norm": norm}
+
+    def validate() -> dict[str, float]:
+        return measure(best, val, *pairs, precision=section.precision).summary()
+
+    loop.fit(
+        section,
+        modules={"net": net} | ({} if average is None else {"average": average}),
+        optimizers={"main": optimizer},
+        batches=ViewPairs(train, batch_size=section.batch_size, seed=section.seed, device=device),
+        update=update,
+        validate=validate if len(pairs[0]) else None,
+        output=output,
+        digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops]),
+        budget_s=budget_s,
+        extra={"crop_size": torch.tensor(train.size)},
+        export={"encoder": best.encoder, "decoder": best.decoder},
+    )
+
+
+def _network(config: Config, size: int) -> EncoderDecoder:
+    try:
+        return EncoderDecoder(config.enc_dec, size)
+    except ValueError as error:
+        raise ConfigError(str(error), where="enc_dec", mend="change crops.size or enc_dec.decoder_widths") from None

@@ -1,0 +1,62 @@
+"""Changes of colour that every image of a sample shares: clothes, skin and rooms that no training subject has.
+
+Views, backgrounds and partner of a sample get the same linear map of colours about mid-grey, so the task (paint the
+person of one image from another angle) keeps its answer. Person and room may get maps of their own, told apart by
+the masks, so that a colour says nothing of the other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Turns about the grey axis keep grey and turn hue.
+_GREY = torch.full((3,), 1 / math.sqrt(3))
+
+
+def random_maps(
+    count: int, strength: float, generator: torch.Generator | None = None
+) -> tuple[Float[Tensor, "count 3 3"], Float[Tensor, "count 3"]]:
+    """Linear maps and offsets of RGB about mid-grey: hue turned, saturation, gains of channels, and brightness.
+
+    Half of the samples (times `strength`, at most all) have their hue turned by any angle; half of those swap two
+    channels as well.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    turned = (uniform(count) < 0.5 * strength).float()
+    angle = turned * (2 * uniform(count) - 1) * math.pi
+    parallel = _GREY[:, None] * _GREY[None, :]
+    cross = torch.linalg.cross(torch.eye(3), _GREY.expand(3, 3), dim=1)
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    saturation = ((2 * uniform(count) - 1) * 0.5 * strength).exp()[:, None, None]
+    hue = parallel + saturation * (cos * (torch.eye(3) - parallel) + sin * cross)
+    swapped = (uniform(count) < 0.5)[:, None, None] & (turned[:, None, None] > 0)
+    hue = torch.where(swapped, hue[:, [1, 0, 2]], hue)
+    gain = ((2 * uniform(count, 3) - 1) * 0.25 * strength).exp()
+    offset = (2 * uniform(count, 1) - 1) * 0.15 * strength
+    return gain[:, :, None] * hue, offset.expand(count, 3)
+
+
+def recolour(
+    images: Float[Tensor, "b images h w 3"],
+    masks: Float[Tensor, "b images h w"],
+    person: tuple[Float[Tensor, "b 3 3"], Float[Tensor, "b 3"]],
+    room: tuple[Float[Tensor, "b 3 3"], Float[Tensor, "b 3"]],
+) -> Float[Tensor, "b images h w 3"]:
+    """The images of each sample with one map for the person (mask 1) and one for the room (mask 0), in [0, 1]."""
+    inside, outside = (_apply(images, *maps) for maps in (person, room))
+    return torch.lerp(outside, inside, masks[..., None])
+
+
+def _apply(
+    images: Float[Tensor, "b images h w 3"], matrix: Float[Tensor, "b 3 3"], offset: Float[Tensor, "b 3"]
+) -> Float[Tensor, "b images h w 3"]:
+    flat = (images - 0.5).flatten(1, 3)
+    mapped = torch.baddbmm(offset[:, None], flat, matrix.transpose(1, 2)) + 0.5
+    return mapped.clamp_(0, 1).view_as(images)

@@ -1,0 +1,41 @@
+"""Losses of the representation and of poses, one function each, averaged over the batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def pixels(
+    painted: Float[Tensor, "b 3 h w"],
+    seen: Float[Tensor, "b 3 h w"],
+    weight: Float[Tensor, "b 1 h w"],
+    *,
+    l1_share: float = 0.5,
+) -> Float[Tensor, ""]:
+    """Weighted error of pixels, the mean of each sample over its own weights (a small person counts as a large one).
+
+    Args:
+        weight: importance of each pixel, >= 0; a sample without any weight counts nothing.
+        l1_share: share of the absolute error beside the squared error.
+    """
+    error = painted - seen
+    mixed = l1_share * error.abs() + (1 - l1_share) * error.square()
+    total = weight.sum(dim=(1, 2, 3))
+    per_sample = (mixed.mean(dim=1, keepdim=True) * weight).sum(dim=(1, 2, 3)) / total.clamp_min(1e-6)
+    return per_sample.mean()
+
+
+def mask(
+    logit: Float[Tensor, "b 1 h w"], target: Float[Tensor, "b 1 h w"], known: Bool[Tensor, " b"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the predicted mask against the dataset's (soft, 0 to 1), over samples that have one."""
+    per_sample = F.binary_cross_entropy_with_logits(logit, target, reduction="none").mean(dim=(1, 2, 3))
+    return (per_sample * known).sum() / known.sum().clamp_min(1)
+
+
+def mean_distance(predicted: Float[Tensor, "b points 3"], target: Float[Tensor, "b points 3"]) -> Float[Tensor, ""]:
+    """Mean distance of points, in the unit of the input (MPJPE as a loss)."""
+    return torch.linalg.vector_norm(predicted - target, dim=-1).mean()

@@ -1,0 +1,201 @@
+"""Novel views: how a batch of pairs becomes tensors, what is learned from it, and how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from codebase.config import EncDecConfig
+from codebase.data.batches import in_turn, runs
+from codebase.data.store import CropStore
+from codebase.metrics import masked_mse, psnr_db
+from codebase.models.encoder_decoder import EncoderDecoder, Rendering, rotate
+from codebase.training import losses
+from codebase.training.colour import random_maps, recolour
+from codebase.training.precision import autocast
+
+FOREGROUND = 128  # a mask's value from which a pixel shows the person
+VIEWS = ("", "target_", "partner_")
+
+
+def as_image(pixels: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b c h w"]:
+    """Images as networks take them: [0, 1], channels first by name and last in memory, without a copy of their own."""
+    return (pixels.float() / 255).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch of pairs as tensors: first half source -> target, second half the other way round.
+
+    Attributes:
+        image, background, mask: of both directions' source views, (2b, ...); partner: of each sample (b, ...).
+        rotation: of the source's latent into the target's frame.
+        other: row of the view that is to be painted.
+    """
+
+    image: Float[Tensor, "n 3 size size"]
+    background: Float[Tensor, "n 3 size size"]
+    mask: Float[Tensor, "n 1 size size"]
+    has_mask: Tensor
+    partner: Float[Tensor, "b 3 size size"]
+    rotation: Float[Tensor, "n 3 3"]
+    other: Int64[Tensor, " n"]
+
+
+def make_pairs(batch: Mapping[str, Tensor], colour_strength: float) -> Pairs:
+    """Tensors of a ViewPairs batch, colours changed alike in all images of a sample."""
+    count = len(batch["image"])
+    images = torch.stack([batch[view + kind] for kind in ("image", "background") for view in VIEWS], dim=1) / 255.0
+    masks = torch.stack([batch[view + "mask"] for view in VIEWS], dim=1) / 255.0
+    if colour_strength > 0:
+        images = _recoloured(images, masks, batch, colour_strength)
+    views = [images[:, index].permute(0, 3, 1, 2) for index in range(5)]  # the partner's background is not needed
+    world = batch["R_world_im"]
+    there = batch["target_R_world_im"] @ world.transpose(1, 2)
+    rows = torch.arange(count, device=world.device)
+    return Pairs(
+        image=torch.cat([views[0], views[1]]),
+        background=torch.cat([views[3], views[4]]),
+        mask=torch.cat([masks[:, 0], masks[:, 1]])[:, None],
+        has_mask=torch.cat([batch["has_mask"], batch["target_has_mask"]]),
+        partner=views[2],
+        rotation=torch.cat([there, there.transpose(1, 2)]),
+        other=torch.cat([rows + count, rows]),
+    )
+
+
+def _recoloured(
+    images: Float[Tensor, "b 6 h w 3"], masks: Float[Tensor, "b 3 h w"], batch: Mapping[str, Tensor], strength: float
+) -> Float[Tensor, "b 6 h w 3"]:
+    count = len(images)
+    person, room = random_maps(count, strength), random_maps(count, strength)
+    whole = torch.stack([batch[view + "has_mask"] for view in VIEWS], dim=1).all(dim=1).cpu()
+    # without all masks, person and room cannot be told apart: one map for both
+    matrix = torch.where(whole[:, None, None], room[0], person[0])
+    offset = torch.where(whole[:, None], room[1], person[1])
+    inside = torch.cat([masks, torch.zeros_like(masks)], dim=1)
+    device = images.device
+    return recolour(
+        images, inside, (person[0].to(device), person[1].to(device)), (matrix.to(device), offset.to(device))
+    )
+
+
+def learn_step(net: EncoderDecoder, batch: Mapping[str, Tensor], config: EncDecConfig) -> dict[str, Tensor]:
+    """The losses of one batch: every view of a pair is painted from the other, clothes taken from the partner.
+
+    L_app comes from the partner (another instant) for a share of the samples, else from the source view itself, as it
+    does in use.
+    """
+    pairs = make_pairs(batch, config.colour_augmentation)
+    count, device = len(pairs.partner), pairs.image.device
+    with autocast(config.precision, device):
+        latent = net.encoder(torch.cat([pairs.image, pairs.partner]))
+        points, own = latent.points[: 2 * count], latent.appearance[: 2 * count]
+        partner = latent.appearance[2 * count :].repeat(2, 1)
+        swapped = (torch.rand(2 * count) < config.swap_appearance).to(device)[:, None]
+        painted = net.decoder(
+            rotate(points, pairs.rotation), torch.where(swapped, partner, own), pairs.background[pairs.other]
+        )
+    return _losses(painted, pairs, config)
+
+
+def _losses(painted: Rendering, pairs: Pairs, config: EncDecConfig) -> dict[str, Tensor]:
+    seen, mask = pairs.image[pairs.other], pairs.mask[pairs.other]
+    known = pairs.has_mask[pairs.other]
+    # without a mask every pixel counts as the person: nothing else is known
+    weight = torch.where(known[:, None, None, None], mask, torch.ones_like(mask))
+    share = config.l1_share
+    parts = {
+        "foreground": config.foreground_weight * losses.pixels(painted.image, seen, weight, l1_share=share),
+        "background": config.background_weight * losses.pixels(painted.image, seen, 1 - weight, l1_share=share),
+        "mask": config.mask_weight * losses.mask(painted.alpha_logit, mask, known),
+    }
+    return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+
+def ordered_pairs(store: CropStore, limit: int | None = None) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n"]]:
+    """Rows (source, target) of all ordered pairs of cameras of one instant; `limit` thins them evenly."""
+    source, target = [], []
+    for start, views in zip(*runs(store.instant), strict=True):
+        here = np.arange(start, start + views)
+        first, second = np.meshgrid(here, here, indexing="ij")
+        apart = first != second
+        source.append(first[apart])
+        target.append(second[apart])
+    rows = np.stack([np.concatenate(source), np.concatenate(target)])
+    if limit is not None and rows.shape[1] > limit:
+        rows = rows[:, np.linspace(0, rows.shape[1] - 1, limit).round().astype(int)]
+    return rows[0], rows[1]
+
+
+@dataclass(frozen=True)
+class PairErrors:
+    """Mean squared errors of each pair, images in [0, 1]; `foreground` and `background_only` over the target's mask.
+
+    Attributes:
+        foreground: of the painted view.
+        background_only: of the empty background shown instead.
+        everywhere: of the painted view, all pixels.
+    """
+
+    foreground: Float32[ndarray, " pairs"]
+    background_only: Float32[ndarray, " pairs"]
+    everywhere: Float32[ndarray, " pairs"]
+
+    def summary(self) -> dict[str, float]:
+        """The mean over pairs of each pair's PSNR, dB."""
+        return {
+            "psnr_foreground_db": float(np.nanmean(psnr_db(self.foreground))),
+            "psnr_background_only_db": float(np.nanmean(psnr_db(self.background_only))),
+            "psnr_all_db": float(np.nanmean(psnr_db(self.everywhere))),
+        }
+
+
+Painted = Float32[ndarray, "b size size 3"]
+
+
+@torch.no_grad()
+def paint(
+    net: EncoderDecoder, store: CropStore, source: Int64[ndarray, " b"], target: Int64[ndarray, " b"], *, precision: str
+) -> Painted:
+    """Novel views of rows `source` from the cameras of rows `target`, RGB in [0, 1]. The net is in eval mode."""
+    device = next(net.parameters()).device
+    seen = store.gather(source, ("image", "R_world_im"))
+    wanted = store.gather(target, ("background", "R_world_im"))
+    rotation = (wanted["R_world_im"] @ seen["R_world_im"].transpose(1, 2)).to(device)
+    with autocast(precision, device):  # type: ignore[arg-type]
+        image = net(as_image(seen["image"].to(device)), rotation, as_image(wanted["background"].to(device))).image
+    return image.permute(0, 2, 3, 1).clamp(0, 1).float().cpu().numpy()
+
+
+def measure(
+    net: EncoderDecoder,
+    store: CropStore,
+    source: Int64[ndarray, " n"],
+    target: Int64[ndarray, " n"],
+    *,
+    precision: str = "auto",
+    batch_size: int = 128,
+) -> PairErrors:
+    """Errors of novel views of pairs of rows; the net is in eval mode."""
+    found = np.concatenate(list(_errors(net, store, source, target, precision, batch_size)), axis=1)
+    return PairErrors(*found.astype(np.float32))
+
+
+def _errors(
+    net: EncoderDecoder, store: CropStore, source: ndarray, target: ndarray, precision: str, batch_size: int
+) -> Iterator[ndarray]:
+    for turn in in_turn(np.arange(len(source)), batch_size):
+        painted = paint(net, store, source[turn], target[turn], precision=precision)
+        truth = store.gather(target[turn], ("image", "background", "mask"))
+        seen, empty = (truth[name].numpy().astype(np.float32) / 255 for name in ("image", "background"))
+        mask = truth["mask"].numpy() >= FOREGROUND
+        yield np.stack(
+            [masked_mse(painted, seen, mask), masked_mse(empty, seen, mask), np.square(painted - seen).mean((1, 2, 3))]
+        )
