@@ -53,7 +53,7 @@ WAVE_HIGH = Hand("shoulder", (0.42, 0.78, 0.22), (1.0, -0.2, 0.1), pronate=0.15,
 SHAKE = Hand("shoulder", (-0.14, -0.42, 0.74), (0.5, -0.9, -0.5), pronate=0.1)
 HAIL = Hand("shoulder", (0.30, 0.20, 0.62), (0.8, -0.8, 0.0), pronate=0.5, flex=-0.45)
 HEART = Hand("shoulder", (-0.42, -0.30, 0.32), (0.9, -0.6, 0.1), pronate=-0.5)
-EAR = Hand("head", (0.125, -0.08, 0.09), (0.5, -1.0, 0.5), pronate=0.4, flex=-0.5)
+EAR = Hand("head", (0.13, -0.07, 0.05), (0.5, -1.0, 0.7), pronate=0.4, flex=-0.5)
 MOUTH = Hand("head", (0.085, -0.045, 0.18), (0.45, -1.0, 0.0), pronate=-0.1, flex=0.6)
 LIPS = Hand("head", (0.085, -0.055, 0.155), (0.4, -1.0, 0.0), pronate=-0.3, flex=0.5)
 CHIN = Hand("head", (0.02, -0.16, 0.15), (0.55, -1.0, 0.1), pronate=-0.3, flex=-0.1)
