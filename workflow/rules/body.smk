@@ -34,7 +34,6 @@ rule train_prior:
 
 rule train_smpl:
     input:
-        checked("embeddings"),
         config=RUN_CONFIG,
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),
@@ -67,7 +66,6 @@ rule train_smpl:
 
 rule train_hmr:
     input:
-        checked("crops"),
         config=RUN_CONFIG,
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),

@@ -1,11 +1,12 @@
-"""Checks of artefacts: finite, complete, of the right shape. They gate the stages that read them.
+"""Checks of artefacts: finite, complete, of the right shape.
 
-A scheduler can report a lost host as success, so the DAG looks for itself. A marker enters other rules through
-ancient(): it must exist, but writing it again re-runs nothing.
+A scheduler can report a lost host as success, so the DAG looks for itself. `rule all` asks for the markers; they are
+no input of other rules, since checking again must not train again. (As ancient() inputs they would hide other reasons to
+run: Snakemake 9 does not look behind a job that is due, and does not go through ancient files either.)
 
 INPUTS: {root}/index_{train,val,test}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl, {root}/predictions.h5
 OUTPUTS: {root}/checks/{index,crops,embeddings,predictions}.json
-Steps: check_index -> check_crops -> check_embeddings -> check_predictions
+Steps: check_index, check_crops, check_embeddings, check_predictions, as soon as their files are there
 """
 
 
@@ -17,6 +18,7 @@ rule check_index:
         marker=PATHS.checked("index"),
     log:
         PATHS.log("check", "index"),
+    priority: 10
     conda:
         ENVIRONMENT
     resources:
@@ -39,6 +41,7 @@ rule check_crops:
         marker=PATHS.checked("crops"),
     log:
         PATHS.log("check", "crops"),
+    priority: 10
     conda:
         ENVIRONMENT
     resources:
@@ -61,6 +64,7 @@ rule check_embeddings:
         marker=PATHS.checked("embeddings"),
     log:
         PATHS.log("check", "embeddings"),
+    priority: 10
     conda:
         ENVIRONMENT
     resources:
@@ -83,6 +87,7 @@ rule check_predictions:
         marker=PATHS.checked("predictions"),
     log:
         PATHS.log("check", "predictions"),
+    priority: 10
     conda:
         ENVIRONMENT
     resources:

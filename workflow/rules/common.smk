@@ -32,9 +32,9 @@ def checked_config():
 
 
 def write_run_config(path):
-    """Write the merged config for the jobs, only if it changed; a dry run leaves an existing one alone."""
+    """Write the merged config for the jobs, if it changed."""
     text = to_yaml(CONFIG)
-    if path.is_file() and (workflow.dryrun or path.read_text(encoding="utf-8") == text):
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -69,11 +69,6 @@ def memory(megabytes):
     return mem_mb
 
 
-def checked(what):
-    """The marker of a passed check, as an input that gates a rule without re-running it."""
-    return ancient(PATHS.checked(what))
-
-
 def each(path_of, subjects):
     """`path_of(subject)` for each subject, as strings."""
     return [str(path_of(subject)) for subject in subjects]
@@ -102,12 +97,23 @@ STAGES = Path(workflow.basedir) / "codebase" / "stages"
 CONFIG = checked_config()
 PATHS = Paths(CONFIG)
 SUBJECTS = CONFIG.split.subjects
-TRAIN, TEST = (
-    tuple(sorted({*CONFIG.split.train.subjects, *CONFIG.split.val.subjects})),
-    CONFIG.split.test.subjects,
-)
+TRAIN = tuple(sorted({*CONFIG.split.train.subjects, *CONFIG.split.val.subjects}))
+TEST = CONFIG.split.test.subjects
 RUN_CONFIG = ancient(PATHS.run_config)
 THREADS, WORKERS = CONFIG.runtime.threads, CONFIG.runtime.workers
-write_run_config(PATHS.run_config)
+
+# a dry run needs the file to be there, and must not change it under the jobs of a run
+if not PATHS.run_config.is_file():
+    write_run_config(PATHS.run_config)
+
+
+onstart:
+    write_run_config(PATHS.run_config)
+
+
 # the jobs' `python` is the one that runs Snakemake, also where its environment is not activated
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(
+    PATH=os.pathsep.join(
+        (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+    )
+)

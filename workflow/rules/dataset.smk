@@ -83,7 +83,6 @@ rule index:
 
 rule crops:
     input:
-        checked("index"),
         config=RUN_CONFIG,
         index=[PATHS.index(split) for split in ("train", "val", "test")],
         background=PATHS.background("{subject}"),

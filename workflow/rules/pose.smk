@@ -8,7 +8,6 @@ Steps: train_pose
 
 rule train_pose:
     input:
-        checked("embeddings"),
         config=RUN_CONFIG,
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),

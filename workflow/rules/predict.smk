@@ -9,7 +9,6 @@ Steps: predict -> evaluate -> report
 
 rule predict:
     input:
-        checked("embeddings"),
         config=RUN_CONFIG,
         index_test=PATHS.index("test"),
         crops=each(PATHS.crops, TEST),
@@ -46,7 +45,6 @@ rule predict:
 
 rule evaluate:
     input:
-        checked("predictions"),
         config=RUN_CONFIG,
         predictions=PATHS.predictions,
         bodies=body_files(TEST),

@@ -8,7 +8,6 @@ Steps: train_enc_dec -> embed
 
 rule train_enc_dec:
     input:
-        checked("crops"),
         config=RUN_CONFIG,
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),

@@ -1,0 +1,126 @@
+"""The DAG is built for every config and profile, quickly, without heavy libraries, and refuses a wrong config."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from codebase.cli import build_parser
+from codebase.config import read_config
+
+CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml"))
+PROFILES = sorted(path.name for path in (REPOSITORY / "cluster_profiles").iterdir())
+
+
+def counts(output):
+    """Jobs per rule of a dry run."""
+    table = output.partition("Job stats:")[2].partition("\ntotal")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_config_builds_with_every_profile(in_house, config, profile):
+    done = in_house("snakemake", "-n", "--profile", f"cluster_profiles/{profile}", "--configfile", f"configs/{config}")
+    assert done.returncode == 0, done.stderr
+    jobs = counts(done.stdout + done.stderr)
+    settings = read_config(REPOSITORY / "configs" / config)
+    people = len(settings.split.subjects)
+    assert jobs["crops"] == jobs["embed"] == jobs["backgrounds"] == people
+    assert jobs.get("synthesize", 0) == (people if settings.dataset.kind == "synthetic" else 0)
+    assert all(jobs[rule] == 1 for rule in ("index", "train_hmr", "predict", "evaluate", "report", "all"))
+
+
+def test_profiles_are_local_lsf_and_slurm():
+    assert PROFILES == ["local", "lsf", "slurm"]
+
+
+def test_a_preset_lies_over_a_config(in_house, house):
+    done = in_house("snakemake", "-n", "--configfile", "configs/mini.yaml", "configs/presets/quick.yaml")
+    assert done.returncode == 0, done.stderr
+    merged = read_config(house / "results/quick/config.yaml")
+    assert merged.enc_dec.steps == 20
+    assert merged.dataset == read_config(REPOSITORY / "configs/mini.yaml").dataset
+
+
+def test_without_an_option_the_config_is_mini(in_house, house):
+    assert in_house("snakemake", "-n").returncode == 0
+    assert read_config(house / "results/mini/config.yaml") == read_config(house / "configs/mini.yaml")
+
+
+def test_a_given_config_stands_alone(in_house, house):
+    (house / "own.yaml").write_text("name: own\n")
+    assert in_house("snakemake", "-n", "--configfile", "own.yaml").returncode == 0
+    merged = yaml.safe_load((house / "results/own/config.yaml").read_text())
+    assert len(merged["dataset"]["acts"]) == 15, "acts of mini.yaml leaked into a config that names none"
+
+
+def test_a_dry_run_leaves_the_config_of_a_run_alone(in_house, house):
+    in_house("snakemake", "-n")
+    written = house / "results/mini/config.yaml"
+    before = written.read_text()
+    done = in_house("snakemake", "-n", "--config", "pose={learning_rate: 0.5}")
+    assert done.returncode == 0, done.stderr
+    assert written.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("crop", {"size": 64}, "did you mean 'crops'?"),
+        ("pose", {"step": 3}, "did you mean 'steps'?"),
+        ("crops", {"size": -1}, "crops.size"),
+        ("split", {"test": {"subjects": [1]}}, "split.test"),
+    ],
+)
+def test_a_wrong_key_is_one_message_and_exit_code_2(in_house, house, key, value, message):
+    config = yaml.safe_load((house / "configs/mini.yaml").read_text()) | {key: value}
+    (house / "bad.yaml").write_text(yaml.safe_dump(config))
+    done = in_house("snakemake", "--profile", "cluster_profiles/local", "--configfile", "bad.yaml")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "bad.yaml" in done.stderr
+    assert "to mend" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (house / "results").exists()
+
+
+def test_building_the_dag_imports_no_heavy_library(house):
+    script = """
+import json, sys
+from snakemake.cli import main
+try:
+    main(["-n", "--quiet", "all", "--profile", "cluster_profiles/local"])
+except SystemExit as left:
+    assert not left.code, left.code
+print(json.dumps(sorted(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=house, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    # not numpy: a plugin of Snakemake itself imports pandas
+    assert not loaded & {"torch", "numba", "cv2", "scipy", "h5py", "smplx", "matplotlib"}
+    ours = {name.split(".")[1] for name in loaded if name.startswith("codebase.")}
+    assert ours == {"config", "paths", "errors"}
+
+
+def test_what_rules_run_the_command_line_understands(in_house):
+    done = in_house("snakemake", "-n", "-p")
+    commands = set(re.findall(r"Shell command: (python -m codebase .*) 2> (\S+)$", done.stdout, flags=re.MULTILINE))
+    assert len(commands) == sum(counts(done.stdout).values()) - 1, "a job other than `all` without a command of its own"
+    parsed = [build_parser().parse_args(shlex.split(command)[3:]) for command, _ in commands]
+    stages = {options.stage for options in parsed}
+    assert stages == {path.stem for path in (REPOSITORY / "codebase/stages").glob("[a-z]*.py")}
+    budgets = {options.stage: options.time_budget for options in parsed if "time_budget" in options}
+    assert all(value and value > 0 for value in budgets.values())
+    assert set(budgets) == {stage for stage in stages if stage.startswith("train_")}
+
+
+def test_the_linter_of_snakemake_has_no_complaint(in_house):
+    done = in_house("snakemake", "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,69 @@
+"""Editing one section, or a stage's VERSION, re-runs that stage and what follows; nothing else does."""
+
+import re
+
+import pytest
+
+END = {"predict", "check_predictions", "evaluate", "report", "all"}
+FROM_EMBED = {"embed", "check_embeddings", "train_pose", "train_smpl"} | END
+FROM_CROPS = {"crops", "check_crops", "train_enc_dec", "train_hmr"} | FROM_EMBED
+
+
+@pytest.fixture
+def finished(in_house, house):
+    """A house in which every output exists and is recorded as made with the config of now."""
+    listed = in_house("snakemake", "--summary")
+    for line in listed.stdout.splitlines()[1:]:
+        path = house / line.split("\t")[0]
+        if path.name == "meshes":
+            path.mkdir(parents=True)
+        elif not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("made by a test\n")
+    done = in_house("snakemake", "--touch", "--forceall", "--cores", "1")
+    assert done.returncode == 0, done.stderr
+    return house
+
+
+def due(in_house, *argv):
+    """Rules that would run."""
+    done = in_house("snakemake", "-n", "--rerun-triggers", "mtime", "params", "input", *argv)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.partition("Job stats:")[2].partition("total")[0]
+    return set(re.findall(r"^(\w+) +\d+$", table, flags=re.MULTILINE))
+
+
+def test_a_section_reruns_its_stage_and_what_follows(in_house, finished):
+    assert due(in_house) == set()
+    expected = {
+        "runtime={workers: 2, threads: 1, device: cpu}": set(),
+        "report={examples: 3}": {"report", "all"},
+        "evaluate={per_act: false}": {"evaluate", "report", "all"},
+        "pose={learning_rate: 0.5}": {"train_pose"} | END,
+        "hmr={learning_rate: 0.5}": {"train_hmr"} | END,
+        "prior={learning_rate: 0.5}": {"train_prior", "train_smpl"} | END,
+        "embed={batch_size: 3}": FROM_EMBED,
+        "enc_dec={learning_rate: 0.5}": {"train_enc_dec"} | FROM_EMBED,
+        "crops={box_mm: 1500}": FROM_CROPS,
+        "backgrounds={every: 7}": {"backgrounds"} | FROM_CROPS,
+    }
+    assert {edit: due(in_house, "--config", edit) for edit in expected} == expected
+
+
+def bump(house, stage):
+    source = house / f"codebase/stages/{stage}.py"
+    text, count = re.subn(r"^(VERSION(?:: int)? = )\d+", r"\g<1>987", source.read_text(), flags=re.MULTILINE)
+    assert count == 1, f"{source} has no line `VERSION = n`"
+    source.write_text(text)
+
+
+def test_a_version_reruns_its_stage_and_a_comment_does_not(in_house, finished):
+    (finished / "codebase/stages/evaluate.py").open("a").write("# a comment\n")
+    assert due(in_house) == set()
+    bump(finished, "evaluate")
+    assert due(in_house) == {"evaluate", "report", "all"}
+
+
+def test_a_check_that_runs_again_reruns_no_training(in_house, finished):
+    bump(finished, "check")
+    assert due(in_house) == {"check_index", "check_crops", "check_embeddings", "check_predictions", "all"}
