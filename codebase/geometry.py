@@ -90,5 +90,5 @@ def crop_intrinsics(
     return f_px * scale, c_px * scale + affine[..., :, 2]
 
 
-def _matrix(rows: list[list[np.ndarray]]) -> np.ndarray:
+def _matrix(rows: list[list[np.ndarray | np.float64]]) -> np.ndarray:
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
