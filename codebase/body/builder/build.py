@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy import sparse
 
 from codebase.body.builder import correctives, h36m, labels
-from codebase.body.builder.mesh import closed_surface, decimate, watertight
+from codebase.body.builder.mesh import VERTICES, closed_surface, decimate, watertight
 from codebase.body.builder.pack import quantised
 from codebase.body.builder.regressors import fit_regressor, mean_error_mm
 from codebase.body.builder.source import Source, read_source
@@ -72,6 +73,8 @@ def build(count: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, objec
     surface, posed_joints = t_posed(mean_rest[None], mean_joints[None], weights_closed)
     importance = 1 + sum(gain * weights_closed[:, SMPL.index(name)] for name, gain in MAGNIFY.items())
     faces, chosen = decimate(surface[0], faces_closed, importance)
+    if not watertight(faces, VERTICES):
+        raise ValueError("the decimated surface is not one closed sphere")
     logger.info("decimated to %s", faces.shape)
     matrix = (chosen @ combination).tocsr()
     weights = quantised_weights(matrix @ source.weights)
@@ -107,7 +110,7 @@ def build(count: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, objec
     report: dict[str, object] = {
         "vertices": len(space.mean),
         "faces": len(faces),
-        "watertight": bool(watertight(faces, len(space.mean))),
+        "watertight": True,
         "explained_variance": space.explained,
         **errors,
         **_heights(space, seed),
@@ -116,7 +119,7 @@ def build(count: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, objec
     return arrays, report
 
 
-def mean_body(matrix: np.ndarray, source: Source, weights: np.ndarray) -> correctives.Rest:
+def mean_body(matrix: sparse.csr_matrix, source: Source, weights: np.ndarray) -> correctives.Rest:
     """The mean body in MakeHuman's rest pose with its way to the T-pose."""
     joints = source.joints.mean(0)
     turn, shift, posed = rigid_from_global(t_pose_rotations(joints), joints)

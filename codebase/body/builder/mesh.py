@@ -99,7 +99,10 @@ def fill_eye(
 
 
 def fill_flat(points: Float[np.ndarray, "n 3"], loop: Int[np.ndarray, " n"]) -> Int[np.ndarray, "F 3"]:
-    """Triangulate a loop without new vertices, with the least squared edge lengths (dynamic programming)."""
+    """Triangulate a loop without new vertices, with the least squared edge lengths (dynamic programming).
+
+    Fit for smooth openings such as a mouth's; the caller checks that the whole surface is closed.
+    """
     count = len(loop)
     square = ((points[:, None] - points[None]) ** 2).sum(-1)
     cost, choice = np.zeros((count, count)), np.zeros((count, count), int)
