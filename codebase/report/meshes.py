@@ -1,0 +1,43 @@
+"""Predicted bodies as meshes: beside the truth, over the frame, and turned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from codebase.body.arrays import BodyArrays, lbs_numpy
+from codebase.geometry import world_to_camera, world_to_im
+from codebase.report.material import Bodies, Views
+from codebase.skeleton import H36M
+
+M_TO_MM = 1000.0
+
+
+def vertices_im_mm(body: BodyArrays, bodies: Bodies, rows: list[int]) -> Float[ndarray, "rows vertices 3"]:
+    """Vertices of some rows: im frame, centred on the Human3.6M root that the body's own regressor gives, mm."""
+    vertices_m, _ = lbs_numpy(body, bodies.betas[rows], bodies.rotmats[rows])
+    root_m = np.einsum("v,bvx->bx", body.J17_regressor[H36M.index("root")], vertices_m)
+    return (vertices_m - root_m[:, None]).astype(np.float64) * M_TO_MM
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A mesh before the camera that took the frame, and the same turned by 90 degrees; camera frame, mm."""
+
+    front_mm: Float[ndarray, "vertices 3"]
+    side_mm: Float[ndarray, "vertices 3"]
+
+
+def place(vertices_mm: Float[ndarray, "vertices 3"], views: Views, row: int) -> Placed:
+    """Put a root-centred mesh of the im frame at the frame's true root: nothing here predicts the root's place.
+
+    The side view turns the mesh about the vertical through the root, as seen from the right of the picture.
+    """
+    R, T, root = views.R[row], views.T_mm[row], views.root_world_mm[row]
+    to_camera = R @ world_to_im(root, R, T).T
+    root_cam = world_to_camera(root[None], R, T)[0]
+    turn = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    return Placed(vertices_mm @ to_camera.T + root_cam, vertices_mm @ turn.T @ to_camera.T + root_cam)

@@ -1,0 +1,141 @@
+"""Tables of the flat metrics: overall, per act, per subject; and what each name means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codebase.skeleton import H36M_ACTS
+
+_PART = re.compile(r"(?P<metric>[a-z_]+/[a-z0-9_]+)/(?P<part>act_\d\d_\w+|S\d+)")
+
+# What the part of a name after the stage means. The joints are Human3.6M's 17 (the root counts, as 0).
+MEANINGS = {
+    "mpjpe_mm": ("MPJPE", "mean distance of the 17 joints, root-centred; no alignment but the root (Protocol 1's)"),
+    "n_mpjpe_mm": ("N-MPJPE", "MPJPE after the best scale of each prediction (Rhodin et al., CVPR 2018)"),
+    "pa_mpjpe_mm": ("PA-MPJPE", "MPJPE after the best rotation, scale and translation, no reflection (Protocol 2's)"),
+    "pve_mm": ("PVE", "mean distance of the body's vertices, root-centred; no other alignment"),
+    "pa_pve_mm": ("PA-PVE", "PVE after the best rotation, scale and translation"),
+    "v2v_l2_m2": ("v2v l2", "mean squared vertex error over vertices and coordinates, m²"),
+    "psnr_foreground_db": ("PSNR, person", "peak signal-to-noise ratio where the target's mask shows the person"),
+    "psnr_background_only_db": ("PSNR, background", "the same pixels, showing the target camera's empty background"),
+    "psnr_all_db": ("PSNR, image", "peak signal-to-noise ratio of the whole crop"),
+    "test_frames": ("frames", "frames of the test split"),
+    "test_exclusions": ("left out", "folders and frames of the test split that were left out"),
+    "psnr_db": ("PSNR, image", "peak signal-to-noise ratio of the whole crop"),
+}  # fmt: skip
+
+BASELINES = {
+    "mean_pose_": "the mean pose of the labelled subjects",
+    "mean_body_": "the mean body in the mean pose",
+    "mean_": "the mean body in the mean pose",
+}
+BASELINE_WORDS = {"mean_pose_": "mean pose", "mean_body_": "mean body", "mean_": "mean body"}
+
+STAGES = {
+    "enc_dec": "novel views by the encoder-decoder",
+    "pose": "joints regressed from the embedding",
+    "smpl": "SMPL body regressed from the embedding",
+    "hmr": "SMPL body regressed from the image",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts under headers; the first column names the row."""
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def overall(metrics: Mapping[str, Any]) -> Table:
+    """All metrics that are of no single act or subject, with their meaning."""
+    rows = [(key, number(key, value), meaning(key)) for key, value in metrics.items() if not _PART.fullmatch(key)]
+    return Table("All metrics of the test split", ("metric", "value", "meaning"), tuple(rows))
+
+
+def per_stage(metrics: Mapping[str, Any], stage: str) -> Table | None:
+    """A row a subject and an act, a column a metric of `stage` with its baseline in brackets; None without any."""
+    parts = _parts(metrics, stage)
+    own = [name for name in parts.get("", {}) if name in MEANINGS and name not in _baselines(parts[""])]
+    if not own:
+        return None
+    names = {name: baseline_of(name, parts[""]) for name in own}
+    order = sorted((part for part in parts if part), key=lambda part: (part[0] != "S", int(re.sub(r"\D", "", part))))
+    rows = [(_part_name(part), *(_cell(parts[part], name, names[name]) for name in own)) for part in (*order, "")]
+    headers = ("", *(_header(name, names[name]) for name in own))
+    title = STAGES.get(stage, stage)
+    return Table(title[0].upper() + title[1:], headers, tuple(rows))
+
+
+def _parts(metrics: Mapping[str, Any], stage: str) -> dict[str, dict[str, Any]]:
+    """Values by part ("" for all, "S9", "act_02_Directions") and name."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in metrics.items():
+        match = _PART.fullmatch(key)
+        full, part = (match["metric"], match["part"]) if match else (key, "")
+        if full.startswith(f"{stage}/"):
+            found.setdefault(part, {})[full.removeprefix(f"{stage}/")] = value
+    return found
+
+
+def baseline_of(name: str, known: Mapping[str, Any]) -> str | None:
+    """The metric that a metric is measured against, if there is one."""
+    if name == "psnr_foreground_db":
+        candidates = ["psnr_background_only_db"]
+    else:
+        candidates = [f"{prefix}{name}" for prefix in BASELINES]
+    return next((candidate for candidate in candidates if candidate in known), None)
+
+
+def _baselines(known: Mapping[str, Any]) -> set[str | None]:
+    return {baseline_of(name, known) for name in known}
+
+
+def _header(name: str, baseline: str | None) -> str:
+    unit = {"mm": "mm", "db": "dB", "m2": "m²"}.get(name.rsplit("_", 1)[-1], "")
+    against = ""
+    if baseline is not None:
+        prefix = baseline.removesuffix(name)
+        against = f" ({BASELINE_WORDS.get(prefix, 'background')})"
+    return f"{MEANINGS[name][0]}, {unit}{against}"
+
+
+def _cell(values: Mapping[str, Any], name: str, baseline: str | None) -> str:
+    text = number(name, values.get(name))
+    beside = number(baseline, values.get(baseline)) if baseline else ""
+    return f"{text} ({beside})" if beside else text
+
+
+def _part_name(part: str) -> str:
+    if not part:
+        return "all"
+    if part.startswith("S"):
+        return part
+    action = int(part.split("_")[1])
+    return H36M_ACTS.get(action, part)
+
+
+def meaning(key: str) -> str:
+    """What a metric's name says, or "" for one that is not listed."""
+    _, _, name = key.partition("/")
+    if name in MEANINGS:
+        return MEANINGS[name][1]
+    for prefix, text in BASELINES.items():
+        base = name.removeprefix(prefix)
+        if name.startswith(prefix) and base in MEANINGS:
+            return f"baseline: {MEANINGS[base][0]} of {text}"
+    return ""
+
+
+def number(key: str, value: object) -> str:
+    """A metric's value with as many digits as its unit deserves."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "" if value is None else str(value)
+    digits = {"mm": 1, "db": 2, "m2": 5}.get(key.rsplit("_", 1)[-1])
+    if digits is None and float(value).is_integer():
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:.{3 if digits is None else digits}f}"

@@ -1,0 +1,172 @@
+"""The parts of the page that need no run: charts, the DAG's layout, headlines, tables, the choice of examples."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codebase.errors import DataError
+from codebase.report import charts, dag, tables
+from codebase.report.choose import by_rank
+from codebase.report.headline import cards
+from codebase.report.skeletons import side_of, two_views
+from codebase.report.viewer import Scene, pack
+from codebase.skeleton import H36M
+
+# rules that make no part of the results
+HOUSEKEEPING = ("check", "all", "config")
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 8))
+def test_ticks_are_round_and_lie_inside(low, span, count):
+    ticks = charts.nice_ticks(low, low + span, count)
+    slack = span * 1e-6 + abs(low) * 1e-9
+    assert all(low - slack <= tick <= low + span + slack for tick in ticks)
+    assert len(ticks) <= count + 2
+    if len(ticks) > 1:
+        step = ticks[1] - ticks[0]
+        assert float(f"{step:.0e}") == pytest.approx(step, rel=1e-3)
+
+
+def _svg(markup):
+    return ElementTree.fromstring(str(markup))
+
+
+def test_line_chart_spans_its_panel_and_says_its_last_values():
+    chart = _svg(charts.line_chart({"loss": [(0.0, 4.0), (100.0, 1.0)], "val/loss": [(100.0, 2.0)]}, title="loss"))
+    lines = chart.findall("polyline")
+    first = [tuple(map(float, point.split(","))) for point in lines[0].get("points").split()]
+    assert first[0][0] < first[1][0]
+    assert first[0][1] < first[1][1]  # a falling loss goes down the page, where y grows
+    assert {line.get("class") for line in lines} == {"series-a", "series-b"}
+    assert "loss: 1 at the end" in chart.get("aria-label")
+
+
+def test_line_chart_of_nothing_finite_is_empty():
+    assert charts.line_chart({"loss": [(0.0, float("nan"))]}, title="loss") == ""
+
+
+def test_charts_escape_names():
+    bars = charts.bar_chart({"<b>": (1.0, 2.0)}, title="<i>", unit="mm", names=("a", "b"))
+    assert "<b>" not in bars
+    assert "<i>" not in bars
+
+
+def test_histogram_shares_sum_to_one():
+    values = np.linspace(0, 10, 101)
+    chart = _svg(charts.histogram({"a": values, "b": values + 1}, title="t", x_label="mm"))
+    assert len(chart.findall("path")) == 2
+    assert "a: median 5" in chart.get("aria-label")
+
+
+def test_dag_has_the_rules_of_the_workflow():
+    text = "".join(path.read_text() for path in sorted(Path("workflow/rules").glob("*.smk")))
+    rules = set(re.findall(r"^(?:\s*)rule (\w+):", text, re.M))
+    assert {node.name for node in dag.NODES} == {rule for rule in rules if not rule.startswith(HOUSEKEEPING)}
+
+
+def test_arrows_point_right_and_no_two_things_share_a_place():
+    depth = dag.depths_of(dag.NODES)
+    chains = dag.chains_of(dag.NODES, depth)
+    assert all(depth[need] < depth[node.name] for node in dag.NODES for need in node.needs)
+    assert all(len(chain) == depth[chain[-1]] - depth[chain[0]] + 1 for chain in chains)
+    layers = dag.order(depth, chains)
+    assert sorted(name for layer in layers for name in layer if ">" not in name) == sorted(n.name for n in dag.NODES)
+    boxes = [tuple(float(rect.get(key)) for key in ("x", "y")) for rect in _svg(dag.draw(dag.NODES)).iter("rect")]
+    assert len(set(boxes)) == len(dag.NODES)
+
+
+def test_a_users_tree_stands_where_synthesize_would():
+    names = [node.name for node in dag.nodes_for("tree")]
+    assert "synthesize" not in names
+    assert all(need in names for node in dag.nodes_for("tree") for need in node.needs)
+
+
+def test_headline_gains_are_signed():
+    metrics = {
+        "enc_dec/psnr_foreground_db": 15.0,
+        "enc_dec/psnr_background_only_db": 12.0,
+        "pose/n_mpjpe_mm": 165.0,
+        "pose/mean_pose_n_mpjpe_mm": 150.0,
+        "pose/n_mpjpe_mm/S11": 170.0,
+        "pose/n_mpjpe_mm/S9": 160.0,
+    }
+    views, pose = cards(metrics)
+    assert views.verdict == "3.0 dB above the empty background"
+    assert views.better
+    assert pose.verdict == "10 % above the mean pose"
+    assert not pose.better
+    assert pose.subjects == (("S9", 160.0), ("S11", 170.0))
+
+
+def test_without_true_bodies_the_headline_falls_back_to_joints():
+    found = cards({"smpl/n_mpjpe_mm": 120.0, "pose/mean_pose_n_mpjpe_mm": 150.0})
+    assert [card.claim.key for card in found] == ["smpl/n_mpjpe_mm"]
+    assert cards({}) == []
+
+
+def test_stage_table_pairs_each_metric_with_its_baseline():
+    metrics = {
+        "pose/mpjpe_mm": 120.0,
+        "pose/mean_pose_mpjpe_mm": 150.0,
+        "pose/mpjpe_mm/S9": 110.0,
+        "pose/mean_pose_mpjpe_mm/S9": 140.0,
+        "pose/mpjpe_mm/act_02_Directions": 100.0,
+        "smpl/pve_mm": 1.0,
+    }
+    table = tables.per_stage(metrics, "pose")
+    assert table.headers == ("", "MPJPE, mm (mean pose)")
+    assert table.rows == (("S9", "110.0 (140.0)"), ("Directions", "100.0"), ("all", "120.0 (150.0)"))
+    assert tables.per_stage(metrics, "hmr") is None
+
+
+def test_overall_table_explains_baselines_and_leaves_out_parts():
+    table = tables.overall({"hmr/mean_v2v_l2_m2": 0.0151, "hmr/v2v_l2_m2/S9": 0.2, "index/test_frames": 24.0})
+    assert [row[0] for row in table.rows] == ["hmr/mean_v2v_l2_m2", "index/test_frames"]
+    assert table.rows[0][1] == "0.01510"
+    assert table.rows[0][2].startswith("baseline: v2v l2 of the mean body")
+    assert table.rows[1][1] == "24"
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=60), st.integers(1, 9))
+def test_examples_run_from_best_to_worst(errors, count):
+    errors = np.array(errors)
+    chosen = by_rank(errors, count)
+    shown = errors[[choice.row for choice in chosen]]
+    assert len({choice.row for choice in chosen}) == len(chosen) <= max(count, 1)
+    assert (np.diff(shown) >= 0).all()
+    if len(errors) > count > 2:
+        assert len(chosen) == count
+        assert shown[0] == errors.min()
+        assert shown[-1] == errors.max()
+        assert any(choice.why == "median" for choice in chosen)
+
+
+def test_sides_of_bones_and_a_pose_that_equals_the_truth_covers_it():
+    assert side_of(H36M.index("left_knee")) == "left"
+    assert side_of(H36M.index("head_top")) == "middle"
+    pose = np.random.default_rng(0).normal(0, 300, (17, 3))
+    drawing = _svg(two_views(pose, pose, label="same"))
+    ends = {
+        style: [line.get("x1") + line.get("y2") for line in drawing.findall("line") if style in line.get("class")]
+        for style in ("truth", "guess")
+    }
+    assert ends["truth"] == ends["guess"]
+    assert len(ends["truth"]) == 2 * len(H36M.bones)
+
+
+def test_viewer_packs_millimetres():
+    points = np.array([[0.4, -1.6, 900.0]] * 17)
+    packed = pack([Scene("best", points, points, points)], np.array([[0, 1, 2]]))
+    read = np.frombuffer(base64.b64decode(packed["scenes"][0]["mesh"]), "<i2").reshape(-1, 3)
+    assert read[0].tolist() == [0, -2, 900]
+    assert np.frombuffer(base64.b64decode(packed["faces"]), "<u2").tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match="vertices"):
+        pack([], np.array([[0, 1, 70000]]))
