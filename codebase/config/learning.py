@@ -70,6 +70,12 @@ class PoseConfig(TrainConfig):
 
     name: str = "pose"
     label_subjects: tuple[PositiveInt, ...] = Field((1,), description="subjects whose labels may be used")
+    hidden: PositiveInt = Field(1024, description="width of the network")
+    layers: PositiveInt = Field(2, description="hidden layers")
+    dropout: float = Field(0.3, ge=0, lt=1)
+    members: PositiveInt = Field(2, description="networks whose poses are averaged")
+    turn: bool = Field(True, description="augmentation: embedding and pose turned together about the vertical")
+    noise: NonNegativeFloat = Field(0.1, description="augmentation: noise on the embedding, relative to its size")
 
 
 class PriorConfig(TrainConfig):

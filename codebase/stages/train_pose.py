@@ -1,0 +1,135 @@
+"""Stage train_pose: 3D joints from frozen embeddings, with the labels of few subjects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codebase.config import Config, PoseConfig
+from codebase.data.batches import Frames
+from codebase.data.embeddings import Embeddings, read_embeddings
+from codebase.data.index import read_index
+from codebase.errors import DataError
+from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
+from codebase.models.encoder_decoder import rotate
+from codebase.models.pose import PoseNet, vertical_turns
+from codebase.training import loop, losses, optim
+from codebase.training.runtime import prepare
+from codebase.training.state import Batch, run_digest
+
+VERSION = 1
+COLUMNS = ("L_3d", "joints_im_mm", "R_world_im")
+
+
+def run(
+    config: Config,
+    *,
+    index_train: Path,
+    index_val: Path,
+    embeddings: Sequence[Path],
+    output: Path,
+    budget_s: float | None = None,
+) -> None:
+    """Train the pose network and write runs/{name}/model_{steps}.pt.
+
+    Labels are read of `pose.label_subjects` in the training split alone; other subjects of it give statistics of the
+    embedding. The checkpoint holds the module `pose` and, in `extra`, `mean_joints_im_mm` (17, 3) of the labelled rows.
+
+    Raises:
+        UserError: inputs are missing or do not fit, or the labelled subjects have no row.
+        OutOfTimeError: the budget is spent; the state is saved.
+    """
+    section = config.pose
+    device = prepare(config.runtime, section.seed)
+    subjects = [read_embeddings(path) for path in embeddings]
+    train, val = (rows_of(subjects, read_index(path).key) for path in (index_train, index_val))
+    labelled = np.flatnonzero(np.isin(train["subject"].numpy(), section.label_subjects))
+    if not len(labelled):
+        raise DataError(
+            f"The training split has no row of the labelled subjects {list(section.label_subjects)}.",
+            where="pose.label_subjects", mend="name subjects with frames in split.train, or see the index' exclusions",
+        )  # fmt: skip
+    joints = train["joints_im_mm"][labelled]
+    net = PoseNet(section, train["L_3d"].shape[1])
+    net.standardise(train["L_3d"], joints)
+    net = net.to(device)
+    optimizer = optim.adam(section, net)
+
+    def update(batch: Batch, step: int) -> dict[str, Tensor]:
+        points, target = augment(batch, section)
+        error = losses.mean_distance(net.each(points).flatten(0, 1), target.repeat(section.members, 1, 1))
+        norm = optim.step(error / net.spread_mm, optimizer, section.gradient_clip)
+        return {"mpjpe_mm": error.detach(), "gradient_norm": norm}
+
+    mean = joints.mean(dim=0)
+    loop.fit(
+        section,
+        modules={"pose": net},
+        optimizers={"main": optimizer},
+        batches=Frames(
+            labelled,
+            lambda rows: {name: train[name][torch.from_numpy(rows)] for name in COLUMNS},
+            batch_size=section.batch_size,
+            seed=section.seed,
+            device=device,
+        ),
+        update=update,
+        validate=(lambda: figures(net, val, mean)) if len(val["subject"]) else None,
+        output=output,
+        digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *embeddings]),
+        budget_s=budget_s,
+        extra={"mean_joints_im_mm": mean},
+    )
+
+
+def rows_of(subjects: Sequence[Embeddings], keys: np.ndarray) -> dict[str, Tensor]:
+    """The rows of a split: L_3d, joints_im_mm, R_world_im (float32) and subject, as tensors."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (*COLUMNS, "subject")}
+    for item in subjects:
+        mine = np.isin(item.key, keys)
+        for name in COLUMNS:
+            found[name].append(getattr(item, name)[mine].astype(np.float32))
+        found["subject"].append(np.full(int(mine.sum()), item.subject))
+    count = sum(map(len, found["subject"]))
+    if count != len(keys):
+        raise DataError(
+            f"The embeddings hold {count} of the {len(keys)} rows of the index.",
+            expected="embeddings of all its subjects, made from crops of this very index",
+            mend="run the stage embed again",
+        )  # fmt: skip
+    return {name: torch.from_numpy(np.concatenate(parts)) for name, parts in found.items()}
+
+
+def augment(batch: Batch, config: PoseConfig) -> tuple[Tensor, Tensor]:
+    """L_3d and target, turned together about the world's vertical; noise on L_3d.
+
+    The encoder has learned that its points turn with the camera, so the turned pair is as true as the first one.
+    """
+    points, target = batch["L_3d"], batch["joints_im_mm"]
+    if config.turn:
+        angle = (torch.rand(len(points)) * 2 * math.pi).to(points.device)
+        rotation = vertical_turns(batch["R_world_im"], angle)
+        points, target = rotate(points, rotation), rotate(target, rotation)
+    if config.noise > 0:
+        size = points.square().mean(dim=(0, 2), keepdim=True).sqrt()
+        points = points + config.noise * size * torch.randn(points.shape).to(points.device)
+    return points, target
+
+
+@torch.no_grad()
+def figures(net: PoseNet, rows: dict[str, Tensor], mean_mm: Tensor) -> dict[str, float]:
+    """Errors on rows, mm, and those of showing the labelled subjects' mean pose instead."""
+    target = rows["joints_im_mm"].numpy()
+    predicted = torch.cat([net(part.to(net.scale.device)).cpu() for part in rows["L_3d"].split(1024)]).numpy()
+    baseline = mean_mm.numpy()[None].repeat(len(target), axis=0)
+    return {
+        "mpjpe_mm": float(mpjpe(predicted, target).mean()),
+        "n_mpjpe_mm": float(n_mpjpe(predicted, target).mean()),
+        "pa_mpjpe_mm": float(pa_mpjpe(predicted, target).mean()),
+        "mean_pose_n_mpjpe_mm": float(n_mpjpe(baseline, target).mean()),
+    }
