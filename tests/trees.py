@@ -84,11 +84,8 @@ def write_folder(tree: Tree, folder: Folder, *, masks: bool = True) -> None:
     path = tree.root / folder.name
     path.mkdir(parents=True, exist_ok=True)
     write_meta(path, pose3d_world_mm=pose, width=tree.width, height=tree.height, **camera_of)
-    pixels = project(
-        world_to_camera(pose, camera_of["R"], camera_of["T_mm"]),
-        np.broadcast_to(camera_of["f_px"], (tree.frames, 2)),
-        np.broadcast_to(camera_of["c_px"], (tree.frames, 2)),
-    )
+    in_camera = world_to_camera(pose.reshape(-1, 3), camera_of["R"], camera_of["T_mm"])
+    pixels = project(in_camera, camera_of["f_px"], camera_of["c_px"]).reshape(tree.frames, -1, 2)
     for frame in range(1, tree.frames + 1):
         image, mask = _draw(tree, folder, pixels[frame - 1])
         cv2.imwrite(str(folder.file(tree.root, frame)), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])

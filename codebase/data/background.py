@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from numba import njit
 from numpy import ndarray
 
 from codebase.data.human36m import read_frame
@@ -22,11 +21,12 @@ from codebase.data.scan import View
 from codebase.errors import DataError
 from codebase.files import atomic_path
 from codebase.logs import log
+from codebase.render.jit import kernel
 
 _TILE = 64
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _median(stack: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover - compiled
     frames, columns = stack.shape
     low, high = (frames - 1) // 2, frames // 2

@@ -106,9 +106,10 @@ def _view(folder: Folder, root: Path, masks_root: Path) -> View:
 
 def poses_in_front(meta: Meta) -> Bool[ndarray, " frames"]:
     """Whether each pose lies wholly in front of the camera, at least NEAR_MM away; False where it is not finite."""
+    joints_mm = meta.pose3d_world_mm.reshape(-1, 3)
     with np.errstate(invalid="ignore"):
-        depth_mm = world_to_camera(meta.pose3d_world_mm, meta.R, meta.T_mm)[..., 2]
-        return np.asarray((depth_mm > NEAR_MM).all(axis=1))
+        in_front = world_to_camera(joints_mm, meta.R, meta.T_mm)[:, 2] > NEAR_MM
+    return np.asarray(in_front.reshape(len(meta.pose3d_world_mm), -1).all(axis=1))
 
 
 def select_frames(view: View, every: int) -> tuple[Int32[ndarray, " frames"], list[Exclusion]]:

@@ -1,0 +1,136 @@
+"""The index: which rows, in which order, and what is left out and why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.io import loadmat, savemat
+
+from codebase.data.human36m import MASK_SUFFIX, META
+from codebase.data.index import frame_key, read_index
+from codebase.errors import DataError, UserError
+from codebase.files import create_h5
+from codebase.stages import check, index
+from tests.trees import config, poses, write_tree
+
+IMAGE = st.tuples(*[st.integers(1, 99)] * 3, st.integers(1, 99), st.integers(1, 999_999))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return write_tree(tmp_path / "tree", frames=4)
+
+
+def build(tree, folder, **changes):
+    settings = config(tree, folder, **changes)
+    files = {name: folder / f"index_{name}.h5" for name in ("train", "val", "test")}
+    index.run(settings, **{f"output_{name}": path for name, path in files.items()})
+    return settings, files
+
+
+@given(st.lists(IMAGE, min_size=2, max_size=20, unique=True))
+def test_keys_identify_images_and_order_them_as_the_index(images):
+    keys = frame_key(*np.array(images).T)
+    assert keys.dtype == np.int64
+    assert len(set(keys.tolist())) == len(images)
+    by_key = [images[i] for i in np.argsort(keys)]
+    assert by_key == sorted(images, key=lambda i: (i[0], i[1], i[2], i[4], i[3]))
+
+
+def test_every_image_is_a_row_with_its_camera_and_pose(tree, tmp_path):
+    settings, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    assert len(found) == 2 * 4 * 4
+    assert not found.exclusions
+    assert (np.diff(found.key) > 0).all()
+    assert found.has_mask.all()
+    for row in (0, 5, 31):
+        pose = poses(found.subject[row], found.action[row], found.subaction[row], 4)[found.frame[row] - 1]
+        np.testing.assert_allclose(found.joints_world_mm[found.instant[row]], pose, atol=1e-3)
+        assert found.views.camera[found.view[row]] == found.camera[row]
+        assert found.views.folder(int(found.view[row])).action == found.action[row]
+    assert set(found.subject) == set(settings.split.train.subjects)
+    assert set(read_index(files["test"]).subject) == set(settings.split.test.subjects)
+
+
+def test_every_nth_frame_of_some_acts(tree, tmp_path):
+    _, files = build(tree, tmp_path, split__train={"subjects": (1,), "acts": (3,), "every": 3})
+    found = read_index(files["train"])
+    assert set(found.frame) == {1, 4}
+    assert set(found.action) == {3}
+
+
+def test_unreadable_frames_are_excluded_and_counted(tree, tmp_path):
+    first = tree.folders[0]
+    good = first.file(tree.root, 1).read_bytes()
+    first.file(tree.root, 1).write_bytes(b"no image")
+    first.file(tree.root, 2).write_bytes(good[:-40])
+    first.file(tree.root, 3, MASK_SUFFIX).write_bytes(b"")
+    first.file(tree.root, 4, MASK_SUFFIX).unlink()
+    (tree.root / tree.folders[1].name / META).unlink()
+    settings, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    assert found.counts["1"] == {
+        "rows": 2 * 4 * 4 - 4 - 2, "excluded_folders": 1, "excluded_frames": 2, "excluded_masks": 1,
+    }  # fmt: skip
+    kinds = {item.name.rpartition("/")[2]: item.kind for item in found.exclusions}
+    assert kinds[f"{first.name}_000001.jpg"] == kinds[f"{first.name}_000002.jpg"] == "frame"
+    assert kinds[f"{first.name}_000003.png"] == "mask"
+    mine = (found.camera == 1) & (found.action == 2)
+    assert found.frame[mine].tolist() == [3, 4]
+    assert not found.has_mask[mine].any()
+    check.run(settings, what="index", files=list(files.values()), output=tmp_path / "check.json")
+
+
+def test_images_of_another_size_than_the_camera_are_excluded(tree, tmp_path):
+    raw = {k: v for k, v in loadmat(tree.root / tree.folders[0].name / META).items() if not k.startswith("_")}
+    savemat(tree.root / tree.folders[0].name / META, raw | {"img_width": 1000.0})
+    _, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    assert found.counts["1"]["excluded_frames"] == 4
+    assert "1000" in found.exclusions[0].reason
+
+
+def test_a_camera_out_of_step_is_excluded(tree, tmp_path):
+    late = tree.folders[2]
+    raw = {k: v for k, v in loadmat(tree.root / late.name / META).items() if not k.startswith("_")}
+    raw["pose3d_world"][1:] += 5
+    savemat(tree.root / late.name / META, raw)
+    _, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    assert [(item.name, item.count) for item in found.exclusions] == [(late.name, 3)]
+
+
+def test_a_split_without_frames_is_an_error_that_names_it(tree, tmp_path):
+    for folder in tree.folders:
+        if folder.subject == 9:
+            (tree.root / folder.name / META).unlink()
+    with pytest.raises(UserError, match=r"(?s)split\.test.*s_09"):
+        build(tree, tmp_path)
+
+
+def test_another_format_and_a_missing_file_are_refused(tmp_path):
+    with pytest.raises(DataError, match="gone"):
+        read_index(tmp_path / "gone.h5")
+    with create_h5(tmp_path / "other.h5", format_name="other"):
+        pass
+    with pytest.raises(DataError, match=r"posemill\.index"):
+        read_index(tmp_path / "other.h5")
+    with create_h5(tmp_path / "short.h5", format_name="posemill.index"):
+        pass
+    with pytest.raises(DataError, match="lacks"):
+        read_index(tmp_path / "short.h5")
+
+
+def test_poses_in_metres_do_not_pass_the_check(tree, tmp_path):
+    settings, _ = build(tree, tmp_path)
+    with pytest.raises(DataError, match="mm"):
+        check.check_poses(poses(1, 2, 1, 4) / 1000, tmp_path, "joints")
+    swapped = poses(1, 2, 1, 4)
+    swapped[:, [5, 12]] = swapped[:, [12, 5]]
+    with pytest.raises(DataError, match="mirror"):
+        check.check_poses(swapped, tmp_path, "joints")
+    with pytest.raises(UserError, match="nonsense"):
+        check.run(settings, what="nonsense", files=[], output=tmp_path / "check.json")
