@@ -28,17 +28,21 @@ def repository() -> Path:
     return REPOSITORY
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Path:
+def make_house(root: Path) -> Path:
     """A copy of what the workflow needs, in which files may be changed and results written."""
-    root = tmp_path / "house"
-    root.mkdir()
+    root.mkdir(parents=True)
     for room in ROOMS:
         shutil.copytree(REPOSITORY / room, root / room)
     shutil.copytree(REPOSITORY / "codebase", root / "codebase", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "Snakefile", root)
     (root / "assets").symlink_to(REPOSITORY / "assets")
     return root
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A copy of the repository's working parts, for one test."""
+    return make_house(tmp_path / "house")
 
 
 def run_in(folder: Path, *argv: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:

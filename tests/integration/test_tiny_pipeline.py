@@ -1,0 +1,155 @@
+"""The whole DAG for real, on three small people: from nothing to the page, and from somebody's tree."""
+
+import csv
+import json
+import math
+import shutil
+
+import pytest
+import yaml
+from conftest import REPOSITORY, make_house, run_in
+
+from codebase.cli import COMMANDS
+from codebase.config import read_config
+from codebase.files import open_h5
+from codebase.paths import Paths
+
+TINY = REPOSITORY / "tests/data/tiny.yaml"
+METRICS = (
+    "enc_dec/psnr_foreground_db",
+    "enc_dec/psnr_background_only_db",
+    "pose/mpjpe_mm",
+    "pose/n_mpjpe_mm",
+    "pose/pa_mpjpe_mm",
+    "pose/mean_pose_n_mpjpe_mm",
+    "smpl/pve_mm",
+    "smpl/mean_body_pve_mm",
+    "hmr/v2v_l2_m2",
+    "hmr/mean_v2v_l2_m2",
+)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def launch(house, *words, timeout=800):
+    return run_in(house, "codebase", "launch", "--via", "local", *words, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A house in which the tiny DAG has run."""
+    root = make_house(tmp_path_factory.mktemp("tiny") / "house")
+    shutil.copy(TINY, root / "configs/tiny.yaml")
+    done = launch(root, "configs/tiny.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "results/tiny/report.html" in done.stdout
+    assert "results/tiny/metrics.json" in done.stdout
+    return root
+
+
+@pytest.fixture(scope="module")
+def config(house):
+    return read_config(house / "results/tiny/config.yaml")
+
+
+def artefacts(house):
+    """Every file of the run but logs, with its time of writing."""
+    files = [path for path in (house / "results/tiny").rglob("*") if path.is_file() and "logs" not in path.parts]
+    return {path.relative_to(house): path.stat().st_mtime_ns for path in files}
+
+
+def test_metrics_are_flat_finite_and_named_with_units(house):
+    metrics = json.loads((house / "results/tiny/metrics.json").read_text())
+    assert set(METRICS) <= set(metrics)
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    assert all(math.isfinite(value) for value in numbers.values())
+    assert not [name for name, value in metrics.items() if isinstance(value, dict | list)], "metrics.json is not flat"
+    assert "pose/mpjpe_mm/S9" in metrics
+    assert any(name.startswith("pose/mpjpe_mm/act_02") for name in metrics)
+
+
+def test_every_test_frame_is_predicted(house, config):
+    paths = Paths(config)
+    expected = 2 * 4 * config.synthesize.frames  # acts, cameras; subject 9 alone
+    with open_h5(house / paths.predictions, format_name="posemill.predictions") as file:
+        assert len(file["frames/subject"]) == expected
+        assert set(file["frames/subject"][:]) == {9}
+    with (house / paths.results_csv).open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == expected
+    assert list(rows[0]) == ["id", "root_loc", "root_orient", "betas", "pose_body", "pose_hand"]
+    assert len(list((house / paths.meshes).glob("*.obj"))) == config.predict.meshes
+
+
+def test_the_page_is_one_file(house):
+    page = (house / "results/tiny/report.html").read_text(encoding="utf-8")
+    assert len(page) > 20_000
+    for fetched in ('src="http', "src='http", '<link rel="stylesheet" href', 'src="results'):
+        assert fetched not in page, f"the page fetches something: {fetched}"
+
+
+def test_nothing_is_left_behind(house):
+    run = house / "results/tiny"
+    assert not list(run.glob("runs/*/state")), "state of finished trainings"
+    assert not [path for path in run.rglob(".*") if path.is_file()], "temporary files"
+
+
+def test_logs_begin_with_host_job_and_command(house):
+    logs = sorted((house / "results/tiny/logs").rglob("*.log"))
+    assert {log.parent.name for log in logs} == set(COMMANDS)
+    for log in logs:
+        first = next((line for line in log.read_text().splitlines() if "host " in line), "")
+        assert "python -m codebase " in first, f"{log} does not say what it ran"
+
+
+def test_a_second_run_does_nothing_and_says_so(house):
+    before = artefacts(house)
+    done = launch(house, "configs/tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "nothing had to run" in done.stdout
+    assert "results/tiny/report.html" in done.stdout
+    assert artefacts(house) == before
+
+
+def test_editing_the_report_writes_the_page_alone(house, config):
+    before = artefacts(house)
+    done = launch(house, "configs/tiny.yaml", f"report.examples={config.report.examples + 1}")
+    assert done.returncode == 0, done.stderr
+    after = artefacts(house)
+    changed = {str(path) for path in after if after[path] != before.get(path)}
+    assert changed == {"results/tiny/report.html", "results/tiny/config.yaml"}
+
+
+def test_somebody_s_tree_goes_through(house, tmp_path):
+    """The same frames as a tree without bodies, one folder empty, one frame broken, one camera missing."""
+    tree = tmp_path / "tree"
+    shutil.copytree(house / "results/tiny/dataset", tree, ignore=shutil.ignore_patterns("truth"))
+    empty = tree / "s_01_act_14_subact_01_ca_02"
+    shutil.rmtree(empty)
+    empty.mkdir()
+    broken = tree / "s_09_act_02_subact_01_ca_01/s_09_act_02_subact_01_ca_01_000002.jpg"
+    broken.write_bytes(broken.read_bytes()[:100])
+    own = yaml.safe_load(TINY.read_text()) | {"name": "own"}
+    own["dataset"] |= {"kind": "tree", "root": str(tree), "cameras": [1, 2, 4]}
+    (house / "configs/own.yaml").write_text(yaml.safe_dump(own))
+    done = launch(house, "configs/own.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((house / "results/own/metrics.json").read_text())
+    assert math.isfinite(metrics["pose/mpjpe_mm"])
+    with open_h5(house / "results/own/index_test.h5", format_name="posemill.index") as file:
+        excluded = [name.decode() if isinstance(name, bytes) else name for name in file["exclusions/folder"][:]]
+        assert set(file["frames/camera"][:]) == {1, 2, 4}
+        assert len(file["frames/camera"]) == 2 * 3 * 4 - 1
+    with open_h5(house / "results/own/index_train.h5", format_name="posemill.index") as file:
+        excluded += [name.decode() if isinstance(name, bytes) else name for name in file["exclusions/folder"][:]]
+    assert any(empty.name in name for name in excluded), "the empty folder is not in the exclusions"
+    assert any(broken.stem in name for name in excluded), "the broken frame is not in the exclusions"
+
+
+def test_a_missing_tree_is_one_message_and_exit_code_2(house):
+    config = {"name": "nowhere", "dataset": {"kind": "tree", "root": "no/such/tree"}}
+    (house / "configs/nowhere.yaml").write_text(yaml.safe_dump(config))
+    done = launch(house, "configs/nowhere.yaml")
+    assert done.returncode == 2
+    assert "no/such/tree" in done.stderr
+    assert "logs/" in done.stderr
+    assert "Traceback" not in done.stderr
