@@ -18,6 +18,7 @@ from report_run import BODY, make_run
 from codebase.body.arrays import load_body
 from codebase.errors import DataError
 from codebase.geometry import project, world_to_camera
+from codebase.report import sheet
 from codebase.report.material import gather
 from codebase.report.meshes import place, vertices_im_mm
 from codebase.report.pictures import data_uri, person
@@ -162,3 +163,11 @@ def test_a_missing_frame_is_named(run):
     elsewhere = run.config.model_copy(update={"dataset": dataset})
     with pytest.raises(DataError, match=r"s_09_act_02_subact_01_ca_01_000001\.jpg"):
         person(replace(material, config=elsewhere), 0, size=64)
+
+
+def test_contact_sheet_has_a_cell_for_each_subject_and_act(run, tmp_path):
+    sheet.main([str(run.paths.dataset), str(tmp_path / "sheet.jpg"), "--camera", "3", "--side", "40"])
+    found = cv2.imread(str(tmp_path / "sheet.jpg"))
+    assert found.shape == (sheet.HEADER + 2 * 44, sheet.HEADER + 2 * 44, 3)
+    with pytest.raises(DataError, match="no frames"):
+        sheet.contact_sheet(tmp_path, camera=1)

@@ -1,0 +1,75 @@
+"""A contact sheet of a dataset tree: a row a subject, a column an act. `python -m codebase.report.sheet TREE OUTPUT`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from codebase.data.human36m import Folder, list_frames, parse_folder, read_frame
+from codebase.errors import DataError
+from codebase.files import atomic_path
+from codebase.skeleton import H36M_ACTS
+
+GAP, HEADER = 4, 22
+
+
+def contact_sheet(tree: Path, *, camera: int, side: int = 150) -> UInt8[ndarray, "height width 3"]:
+    """The middle frame of the first subaction of every subject and act, seen by one camera (the next where it lacks).
+
+    Raises:
+        DataError: the tree has no frames.
+    """
+    folders = [folder for path in sorted(tree.iterdir()) if path.is_dir() and (folder := parse_folder(path.name))]
+    chosen: dict[tuple[int, int], Folder] = {}
+    for folder in sorted(folders, key=lambda each: (each.camera != camera, each)):
+        if len(list_frames(tree / folder.name, folder.name)):
+            chosen.setdefault((folder.subject, folder.action), folder)
+    if not chosen:
+        raise DataError("The tree has no frames.", where=tree, expected="folders such as s_01_act_02_subact_01_ca_01")
+    subjects, acts = (sorted({key[axis] for key in chosen}) for axis in (0, 1))
+    step = side + GAP
+    sheet = np.full((HEADER + len(subjects) * step, HEADER + len(acts) * step, 3), 255, np.uint8)
+    for column, act in enumerate(acts):
+        _write(sheet, H36M_ACTS.get(act, str(act)), HEADER + column * step + 2, HEADER - 7)
+    for row, subject in enumerate(subjects):
+        _write(sheet, f"S{subject}", 0, HEADER + row * step + side // 2)
+        for column, act in enumerate(acts):
+            if (subject, act) in chosen:
+                picture = _middle(tree, chosen[subject, act], side)
+                top, left = HEADER + row * step, HEADER + column * step
+                sheet[top : top + side, left : left + side] = picture
+    return sheet
+
+
+def _middle(tree: Path, folder: Folder, side: int) -> np.ndarray:
+    frames = list_frames(tree / folder.name, folder.name)
+    image = read_frame(folder.file(tree, int(frames[len(frames) // 2])))
+    edge = min(image.shape[:2])
+    return cv2.resize(image[:edge, :edge], (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _write(sheet: np.ndarray, text: str, x: int, y: int) -> None:
+    cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (60, 60, 60), 1, cv2.LINE_AA)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the sheet as JPEG."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tree", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--camera", type=int, default=4)
+    parser.add_argument("--side", type=int, default=150)
+    options = parser.parse_args(argv)
+    sheet = contact_sheet(options.tree, camera=options.camera, side=options.side)
+    with atomic_path(options.output) as temporary:
+        cv2.imwrite(str(temporary), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+if __name__ == "__main__":
+    main()
