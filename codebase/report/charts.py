@@ -65,7 +65,7 @@ def line_chart(series: Mapping[str, Points], *, title: str) -> Markup:
 
     The y axis is clipped at the 98th percentile of the values, so that a first spike does not hide the rest.
     """
-    finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in series.items()}
+    finite = {name: thin([point for point in points if math.isfinite(point[1])]) for name, points in series.items()}
     values = [y for points in finite.values() for _, y in points]
     if not values:
         return Markup("")
@@ -76,6 +76,15 @@ def line_chart(series: Mapping[str, Points], *, title: str) -> Markup:
     lines = [_line(panel, name, points) for name, points in finite.items() if points]
     described = ", ".join(f"{name}: {points[-1][1]:.4g} at the end" for name, points in finite.items() if points)
     return _chart(panel, [*_axes(panel), *lines], title=title, label=f"{title} over training steps; {described}")
+
+
+def thin(points: Points, most: int = 300) -> Points:
+    """At most `most` points: means of equally many neighbours, the last point kept as it is."""
+    group = -(-len(points) // most)
+    if group <= 1:
+        return points
+    means = [np.mean(points[start : start + group], axis=0).tolist() for start in range(0, len(points) - 1, group)]
+    return [*((x, y) for x, y in means), points[-1]][-most:]
 
 
 def _line(panel: Panel, name: str, points: Points) -> str:

@@ -1,4 +1,4 @@
-"""A contact sheet of a dataset tree: a row a subject, a column an act. `python -m codebase.report.sheet TREE OUTPUT`."""
+"""A contact sheet of a dataset tree: `python -m codebase.report.sheet TREE OUTPUT`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GAP, HEADER = 4, 22
 
 
 def contact_sheet(tree: Path, *, camera: int, side: int = 150) -> UInt8[ndarray, "height width 3"]:
-    """The middle frame of the first subaction of every subject and act, seen by one camera (the next where it lacks).
+    """A row a subject, a column an act: the middle frame of the first subaction, seen by one camera, or by the next.
 
     Raises:
         DataError: the tree has no frames.

@@ -53,6 +53,15 @@ def test_line_chart_of_nothing_finite_is_empty():
     assert charts.line_chart({"loss": [(0.0, float("nan"))]}, title="loss") == ""
 
 
+def test_a_long_history_is_thinned_to_means_and_keeps_its_end():
+    points = [(float(step), float(step % 2)) for step in range(10_001)]
+    thinned = charts.thin(points)
+    assert len(thinned) <= 300
+    assert thinned[-1] == points[-1]
+    assert all(0.4 < y < 0.6 for _, y in thinned[:-1])
+    assert charts.thin(points[:5]) == points[:5]
+
+
 def test_charts_escape_names():
     bars = charts.bar_chart({"<b>": (1.0, 2.0)}, title="<i>", unit="mm", names=("a", "b"))
     assert "<b>" not in bars
