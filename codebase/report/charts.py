@@ -80,11 +80,11 @@ def line_chart(series: Mapping[str, Points], *, title: str) -> Markup:
 
 def thin(points: Points, most: int = 300) -> Points:
     """At most `most` points: means of equally many neighbours, the last point kept as it is."""
-    group = -(-len(points) // most)
+    group = -(-len(points) // (most - 1))  # one less, for the last point
     if group <= 1:
         return points
     means = [np.mean(points[start : start + group], axis=0).tolist() for start in range(0, len(points) - 1, group)]
-    return [*((x, y) for x, y in means), points[-1]][-most:]
+    return [*((x, y) for x, y in means), points[-1]]
 
 
 def _line(panel: Panel, name: str, points: Points) -> str:
