@@ -196,13 +196,17 @@ def _follow(argv: Sequence[str], environment: dict[str, str]) -> tuple[int, list
 
 
 def _explain_failure(code: int, logs: Sequence[Path]) -> int:
-    """Say which log to read, and repeat a message that was meant for the user; its exit code then is 2."""
+    """Say which logs to read, and repeat messages meant for the user, each once; the exit code then is 2."""
+    messages: dict[str, None] = {}
     for log in logs:
-        message = user_message(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
-        print(f"A job failed; its log: {log}\n{message}", file=sys.stderr)
-        code = EXIT_USER_ERROR if message else code
-    print("Finished stages are kept: mend the cause and run the same command again.", file=sys.stderr)
-    return code
+        print(f"A job failed; its log: {log}", file=sys.stderr)
+        if log.is_file() and (message := user_message(log.read_text(encoding="utf-8", errors="replace"))):
+            messages[message] = None
+    for message in messages:
+        print(message, file=sys.stderr)
+    if logs:
+        print("Finished stages are kept: mend the cause and run the same command again.", file=sys.stderr)
+    return EXIT_USER_ERROR if messages else code
 
 
 def user_message(log: str) -> str:

@@ -145,11 +145,13 @@ def test_somebody_s_tree_goes_through(house, tmp_path):
     assert any(broken.stem in name for name in excluded), "the broken frame is not in the exclusions"
 
 
-def test_a_missing_tree_is_one_message_and_exit_code_2(house):
-    config = {"name": "nowhere", "dataset": {"kind": "tree", "root": "no/such/tree"}}
-    (house / "configs/nowhere.yaml").write_text(yaml.safe_dump(config))
-    done = launch(house, "configs/nowhere.yaml")
-    assert done.returncode == 2
-    assert "no/such/tree" in done.stderr
-    assert "logs/" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_tree_without_frames_is_one_message_the_log_and_exit_code_2(house, tmp_path):
+    config = {"name": "void", "dataset": {"kind": "tree", "root": str(tmp_path)}}
+    (house / "configs/void.yaml").write_text(yaml.safe_dump(config))
+    done = launch(house, "configs/void.yaml")
+    assert done.returncode == 2, done.stderr
+    ending = done.stderr.partition("A job failed; its log: ")[2]
+    assert ending.startswith("results/void/logs/")
+    assert str(tmp_path) in ending
+    assert ending.count("error: ") >= 1
+    assert "Traceback" not in ending

@@ -90,6 +90,21 @@ def test_a_wrong_key_is_one_message_and_exit_code_2(in_house, house, key, value,
     assert not (house / "results").exists()
 
 
+def test_a_missing_tree_is_one_message_before_any_job(in_house):
+    done = in_house("snakemake", "--profile", "cluster_profiles/local", "--configfile", "configs/h36m.yaml")
+    assert done.returncode == 2
+    assert "where:    data/h36m" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Execute" not in done.stderr
+
+
+def test_a_missing_body_is_one_message(in_house):
+    done = in_house("snakemake", "-n", "--config", "dataset={body: assets/none.npz}")
+    assert done.returncode == 2
+    assert "error: dataset.body" in done.stderr
+    assert "assets/none.npz" in done.stderr
+
+
 def test_building_the_dag_imports_no_heavy_library(house):
     script = """
 import json, sys

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from codebase.config import Config, stage_digest, to_yaml, validate_config
-from codebase.errors import EXIT_USER_ERROR, UserError
+from codebase.errors import EXIT_USER_ERROR, DataError, UserError
 from codebase.paths import Paths
 
 ENVIRONMENT = "../../envs/codebase.yaml"
@@ -21,14 +21,47 @@ wildcard_constraints:
     subject=r"\d+",
 
 
-def checked_config():
-    """The validated config; a wrong key ends the run here, with its message, no traceback and exit code 2."""
-    names = " + ".join(str(path) for path in workflow.configfiles)
+def or_leave(function, *arguments):
+    """Call, and on a user's error end the run here: its message, no traceback, exit code 2."""
     try:
-        return validate_config(Config, config, where=names)
+        return function(*arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def checked_config():
+    """The validated config; every wrong key is named."""
+    return validate_config(
+        Config, config, where=" + ".join(str(path) for path in workflow.configfiles)
+    )
+
+
+def require_files():
+    """The files that no rule makes must be there, also for a dry run."""
+    given = body_files(SUBJECTS) if CONFIG.dataset.kind == "tree" else []
+    for path, key in [
+        (CONFIG.dataset.body, "dataset.body"),
+        *((Path(path), "dataset.bodies") for path in given),
+    ]:
+        if not path.is_file():
+            raise DataError(
+                f"{key} leads to a file that does not exist.",
+                where=path,
+                mend=f"correct {key}",
+            )
+
+
+def require_tree():
+    """The dataset tree must be there before a job starts; a dry run does not need it."""
+    root = PATHS.dataset
+    if CONFIG.dataset.kind == "tree" and not root.is_dir():
+        raise DataError(
+            "The folder of the dataset does not exist.",
+            where=root,
+            expected="folders such as s_01_act_02_subact_01_ca_01 in it",
+            mend="correct dataset.root, or set dataset.kind to synthetic",
+        )
 
 
 def write_run_config(path):
@@ -94,13 +127,14 @@ def rendered_subject(wildcards):
 
 
 STAGES = Path(workflow.basedir) / "codebase" / "stages"
-CONFIG = checked_config()
+CONFIG = or_leave(checked_config)
 PATHS = Paths(CONFIG)
 SUBJECTS = CONFIG.split.subjects
 TRAIN = tuple(sorted({*CONFIG.split.train.subjects, *CONFIG.split.val.subjects}))
 TEST = CONFIG.split.test.subjects
 RUN_CONFIG = ancient(PATHS.run_config)
 THREADS, WORKERS = CONFIG.runtime.threads, CONFIG.runtime.workers
+or_leave(require_files)
 
 # a dry run needs the file to be there, and must not change it under the jobs of a run
 if not PATHS.run_config.is_file():
@@ -108,6 +142,7 @@ if not PATHS.run_config.is_file():
 
 
 onstart:
+    or_leave(require_tree)
     write_run_config(PATHS.run_config)
 
 
