@@ -94,21 +94,21 @@ class SmplConfig(TrainConfig):
     """SMPL from the embedding: joints, silhouettes in all views, prior."""
 
     name: str = "smpl"
-    label_subjects: tuple[PositiveInt, ...] = Field((1,), description="subjects whose joints and masks may be used")
+    label_subjects: tuple[PositiveInt, ...] = Field((1,), description="subjects whose joints may be used")
+    mask_subjects: tuple[PositiveInt, ...] | None = Field(
+        None, description="subjects whose masks may be used; null: label_subjects"
+    )
     width: PositiveInt = 512
     blocks: PositiveInt = Field(2, description="residual blocks")
     dropout: float = Field(0.1, ge=0, lt=1)
-    turn_rad: NonNegativeFloat = Field(
-        3.2, description="augmentation: turn L_3d and the body with it about the vertical, by up to this angle"
-    )
-    tilt_rad: NonNegativeFloat = Field(0.15, description="augmentation: the same about a horizontal axis")
+    turn: bool = Field(True, description="augmentation: turn L_3d and the body together about the world's vertical")
     noise: NonNegativeFloat = Field(0.1, description="augmentation: noise on the embedding, in units of its deviation")
     joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
     silhouette_weight: NonNegativeFloat = Field(1.0, description="of the pyramid of squared mask differences")
     prior_weight: NonNegativeFloat = Field(0.02, description="of -log P(real) of the prior")
     betas_weight: NonNegativeFloat = Field(0.005, description="of the mean square of the betas")
     silhouette_from: int = Field(100, ge=0, description="first step with silhouettes")
-    silhouette_samples: PositiveInt = Field(4, description="samples of a batch that are drawn, in all views")
+    silhouette_samples: PositiveInt = Field(4, description="samples a step that are drawn, each in all its views")
 
 
 class HmrConfig(TrainConfig):

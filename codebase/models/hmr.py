@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from codebase.config import HmrConfig
+from codebase.errors import DataError
+from codebase.models.resnet import ResNet
 from codebase.models.rotations import to_6d
 from codebase.models.smpl import PARAMETERS
 
@@ -57,3 +63,60 @@ class IterativeRegressor(nn.Module):
             estimate = estimate + self.leave(self.body(seen + self.enter_estimate(estimate - self.mean)))
             estimates.append(estimate)
         return torch.stack(estimates)
+
+
+class Hmr(nn.Module):
+    """Crops to bodies: ResNet features with their places kept, then the iterative regressor.
+
+    Args:
+        size: side of the crops, pixels.
+        widths: channels of the encoder's stages.
+        blocks: residual blocks of the encoder's stages.
+        regressor: arguments of IterativeRegressor but for `features`.
+    """
+
+    def __init__(self, size: int, *, widths: Sequence[int], blocks: Sequence[int], **regressor: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.encoder = ResNet(blocks, widths, stem="small" if size <= 96 else "imagenet", norm="batch")
+        side = -(-size // self.encoder.stride)
+        self.narrow = nn.Conv2d(self.encoder.channels[-1], 64, 1)
+        self.regressor = IterativeRegressor(64 * side * side, **regressor)
+
+    def forward(self, image: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "iterations batch 154"]:
+        """Raw parameters after each correction for images in [0, 1]; `codebase.models.smpl.split` reads a row."""
+        features = self.narrow(self.encoder((image - 0.5) * 4)[-1])
+        with torch.autocast(image.device.type, enabled=False):
+            return self.regressor(features.flatten(1).float())
+
+
+def build(
+    config: HmrConfig, size: int, *, mean_rotmats: Float[Tensor, "24 3 3"], mean_betas: Float[Tensor, "10"]
+) -> Hmr:
+    """The network of a section, for crops of `size` pixels; weights of a checkpoint hold the mean as well."""
+    return Hmr(
+        size,
+        widths=config.widths,
+        blocks=config.blocks,
+        mean_rotmats=mean_rotmats,
+        mean_betas=mean_betas,
+        width=config.width,
+        iterations=config.iterations,
+        dropout=config.dropout,
+    )
+
+
+def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int) -> Hmr:
+    """The network of a checkpoint (its `config` and part "hmr"), frozen and in eval mode.
+
+    Raises:
+        DataError: the weights are those of another network, or of other crops.
+    """
+    nothing = {"mean_rotmats": torch.eye(3).repeat(24, 1, 1), "mean_betas": torch.zeros(10)}
+    model = build(HmrConfig.model_validate(config), size, **nothing)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(
+            f"The checkpoint does not fit HMR for crops of {size} px: {error}", expected="one of the stage train_hmr"
+        ) from None
+    return model.requires_grad_(False).eval()

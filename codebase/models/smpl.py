@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from codebase.config import SmplConfig
+from codebase.errors import DataError
 from codebase.models.rotations import from_6d, to_6d
 
 JOINTS = 24
@@ -30,7 +35,8 @@ class Residual(nn.Module):
 class SmplHead(nn.Module):
     """(L_3d, L_app) to SMPL parameters in the im frame.
 
-    No tanh: the original squashed axis-angle vectors to one radian, so nobody could face away.
+    No tanh: the original squashed axis-angle vectors to one radian, so nobody could face away. A linear part gives the
+    global orientation two weighted sums of the latent points, which turn exactly as the points turn.
 
     Args:
         points: 3D points of L_3d.
@@ -60,11 +66,13 @@ class SmplHead(nn.Module):
         super().__init__()
         self.enter_3d = nn.Linear(points * 3, width)
         self.enter_app = nn.Linear(appearance, width)
+        self.turning = nn.Linear(points, 2, bias=False)
         self.body = nn.Sequential(*(Residual(width, dropout) for _ in range(blocks)), nn.LayerNorm(width))
         self.leave = nn.Linear(width, PARAMETERS)
         with torch.no_grad():  # start at the mean, yet let gradients pass
             self.leave.weight.mul_(0.1)
             self.leave.bias.zero_()
+            self.turning.weight.zero_()
         self.register_buffer("mean", torch.cat([to_6d(mean_rotmats).flatten(), mean_betas]))
         self.register_buffer("offset", torch.zeros(appearance))
         self.register_buffer("scale", torch.ones(1 + appearance))
@@ -92,3 +100,33 @@ class SmplHead(nn.Module):
 def split(raw: Float[Tensor, "batch 154"]) -> tuple[Float[Tensor, "batch 24 3 3"], Float[Tensor, "batch 10"]]:
     """Rotations (global one first) and betas of raw parameters."""
     return from_6d(raw[:, :-BETAS].reshape(len(raw), JOINTS, 6)), raw[:, -BETAS:]
+
+
+def build(section: SmplConfig, points: int, appearance: int, mean_rotmats: Float[Tensor, "24 3 3"]) -> SmplHead:
+    """The head of a section, starting from a pose and the template's shape."""
+    return SmplHead(
+        points,
+        appearance,
+        mean_rotmats=mean_rotmats,
+        mean_betas=torch.zeros(BETAS),
+        width=section.width,
+        blocks=section.blocks,
+        dropout=section.dropout,
+    )
+
+
+def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> SmplHead:
+    """The head of a checkpoint (its `config` and part "smpl"), frozen and in eval mode.
+
+    Raises:
+        DataError: the weights are those of another network.
+    """
+    try:
+        points, appearance = weights["turning.weight"].shape[1], len(weights["offset"])
+        head = build(SmplConfig.model_validate(config), points, appearance, torch.eye(3).repeat(JOINTS, 1, 1))
+        head.load_state_dict(weights)
+    except (KeyError, RuntimeError) as error:
+        raise DataError(
+            f"The checkpoint does not fit the body head: {error}", expected="one of the stage train_smpl"
+        ) from None
+    return head.requires_grad_(False).eval()

@@ -1,0 +1,197 @@
+"""Figures on the test split: metrics.json, one flat object whose names carry protocol and unit.
+
+Where no true bodies exist (a tree without SMPL parameters) vertex figures are left out, never zero.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from codebase import metrics
+from codebase.body.model import BodyLayer, load_body
+from codebase.config import Config
+from codebase.data.bodies import Bodies, bodies_in_im
+from codebase.errors import DataError
+from codebase.files import open_h5, write_json
+from codebase.skeleton import H36M_ACTS
+
+VERSION = 1
+log = logging.getLogger("posemill.evaluate")
+PerSample = Float[ndarray, " samples"]
+M_TO_MM = 1000.0
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Subject and act of the samples of a figure: its groups."""
+
+    subject: Int[ndarray, " samples"]
+    action: Int[ndarray, " samples"]
+
+    def take(self, which: Int[ndarray, " chosen"] | Bool[ndarray, " samples"]) -> Rows:
+        """The same for some samples."""
+        return Rows(self.subject[which], self.action[which])
+
+
+def run(config: Config, *, predictions: Path, bodies: list[Path], body: Path, output: Path) -> None:
+    """Write metrics.json.
+
+    Args:
+        config: the whole config; `evaluate` and `runtime` are used.
+        predictions: predictions.h5.
+        bodies: {dataset}/truth/S{n}.h5 of the test subjects; none where there are no true bodies.
+        body: body file in SMPL layout.
+        output: metrics.json.
+
+    Raises:
+        DataError: a file is missing or not in its format, or nothing could be measured.
+    """
+    torch.set_num_threads(config.runtime.threads)
+    found: dict[str, float] = {}
+    with open_h5(predictions, format_name="posemill.predictions") as file:
+        rows = Rows(file["frames/subject"][:], file["frames/action"][:])
+        found |= _counts(file, rows)
+        groups = _grouper(config)
+        found |= groups(novel_views(file), rows.take(file["novel_view/source"][:]))
+        found |= groups(joint_errors(file), rows)
+        keys = {name: file[f"frames/{name}"][:] for name in ("subject", "action", "subaction", "frame")}
+        known, truth = bodies_in_im(bodies, keys, file["frames/R_world_im"][:])
+        if len(known):
+            found |= groups(vertex_errors(file, known, truth, BodyLayer(load_body(body))), rows.take(known))
+        else:
+            log.info("no true bodies: vertex figures are left out")
+    if not np.isfinite(list(found.values())).all():
+        raise DataError("A figure is not finite.", where=predictions, mend="delete it and run predict again")
+    write_json(output, found)
+    log.info("wrote %d figures to %s", len(found), output)
+
+
+def _counts(file: h5py.File, rows: Rows) -> dict[str, float]:
+    counts = {"index/test_frames": float(len(rows.subject))}
+    if "excluded" in file.attrs:
+        counts["index/test_exclusions"] = float(file.attrs["excluded"])
+    return counts
+
+
+def _grouper(config: Config) -> Callable[[Mapping[str, PerSample], Rows], dict[str, float]]:
+    per_act, per_subject = config.evaluate.per_act, config.evaluate.per_subject
+
+    def groups(values: Mapping[str, PerSample], rows: Rows) -> dict[str, float]:
+        return summarise(values, rows, per_act=per_act, per_subject=per_subject)
+
+    return groups
+
+
+def summarise(values: Mapping[str, PerSample], rows: Rows, *, per_act: bool, per_subject: bool) -> dict[str, float]:
+    """Means over all samples, per act and per subject; samples that are not finite (an empty mask) count nowhere."""
+    groups: list[tuple[str, Bool[ndarray, " samples"]]] = [("", np.ones(len(rows.subject), bool))]
+    if per_act:
+        groups += [(f"/act_{a:02d}_{H36M_ACTS[a]}", rows.action == a) for a in np.unique(rows.action).tolist()]
+    if per_subject:
+        groups += [(f"/S{s}", rows.subject == s) for s in np.unique(rows.subject).tolist()]
+    return {
+        name + suffix: float(sample[chosen].mean())
+        for name, sample in values.items()
+        for suffix, which in groups
+        if (chosen := which & np.isfinite(sample)).any()
+    }
+
+
+def novel_views(file: h5py.File) -> dict[str, PerSample]:
+    """PSNR of novel views on the person's pixels and on all, and that of showing the empty background, dB."""
+    names = {
+        "psnr_foreground_db": "mse_foreground",
+        "psnr_background_only_db": "mse_background_only",
+        "psnr_all_db": "mse_all",
+    }
+    return {
+        f"enc_dec/{name}": metrics.psnr_db(file[f"novel_view/{key}"][:].astype(np.float64))
+        for name, key in names.items()
+    }
+
+
+def joint_errors(file: h5py.File) -> dict[str, PerSample]:
+    """MPJPE, N-MPJPE and PA-MPJPE (mm, 17 joints, root-centred) of each model and of the mean pose and body."""
+    truth = file["truth/joints_im_mm"][:].astype(np.float64)
+    sources = {
+        "pose/": "pose/joints_im_mm",
+        "pose/mean_pose_": "baseline/joints_im_mm",
+        "smpl/": "smpl/joints_im_mm",
+        "smpl/mean_body_": "baseline/smpl_joints_im_mm",
+        "hmr/": "hmr/joints_im_mm",
+        "hmr/mean_body_": "baseline/smpl_joints_im_mm",
+    }
+    errors: dict[str, PerSample] = {}
+    for prefix, key in sources.items():
+        predicted = np.broadcast_to(file[key][:].astype(np.float64), truth.shape)
+        for name in ("mpjpe", "n_mpjpe", "pa_mpjpe"):
+            errors[f"{prefix}{name}_mm"] = getattr(metrics, name)(predicted, truth)
+    return errors
+
+
+def vertex_errors(
+    file: h5py.File, known: Int[ndarray, " samples"], truth: Bodies, layer: BodyLayer
+) -> dict[str, PerSample]:
+    """Vertex errors of smpl, hmr and the mean body in the mean pose, pelvis joints brought together.
+
+    PVE and PA-PVE in mm; v2v_l2 in m^2 is the mean over vertices and coordinates with the root's place given.
+    """
+    sources = {
+        "smpl/{}": _read(file, "smpl/{}", known),
+        "hmr/{}": _read(file, "hmr/{}", known),
+        "mean": _read(file, "baseline/smpl_{}", np.zeros(len(known), int), shared=True),
+    }
+    parts: dict[str, list[PerSample]] = {}
+    for start in range(0, len(known), _CHUNK):
+        here = slice(start, start + _CHUNK)
+        target = vertices_m(layer, truth.take(here))
+        for name, source in sources.items():
+            for key, value in _compare(name, vertices_m(layer, source.take(here)), target):
+                parts.setdefault(key, []).append(value)
+    return {key: np.concatenate(values) for key, values in parts.items()}
+
+
+@torch.no_grad()
+def vertices_m(layer: BodyLayer, bodies: Bodies) -> Float[ndarray, "bodies v 3"]:
+    """Vertices about the pelvis joint, metres, in the frame of the global orientations."""
+    betas, rotmats = torch.from_numpy(bodies.betas), torch.from_numpy(bodies.rotmats)
+    pelvis = layer.joints24(betas, rotmats)[:, :1]
+    return (layer.vertices(betas, rotmats) - pelvis).numpy()
+
+
+def _compare(
+    name: str, predicted: Float[ndarray, "batch v 3"], target: Float[ndarray, "batch v 3"]
+) -> Iterable[tuple[str, PerSample]]:
+    pve_mm = M_TO_MM * metrics.pve(predicted, target)
+    pa_pve_mm = M_TO_MM * metrics.pa_mpjpe(predicted, target)
+    v2v_l2_m2 = metrics.v2v_l2(predicted, target)
+    if name != "mean":
+        yield from [
+            (name.format("pve_mm"), pve_mm),
+            (name.format("pa_pve_mm"), pa_pve_mm),
+            (name.format("v2v_l2_m2"), v2v_l2_m2),
+        ]
+        return
+    for stage in ("smpl", "hmr"):
+        yield from [
+            (f"{stage}/mean_body_pve_mm", pve_mm),
+            (f"{stage}/mean_body_pa_pve_mm", pa_pve_mm),
+            (f"{stage}/mean_v2v_l2_m2", v2v_l2_m2),
+        ]
+
+
+def _read(file: h5py.File, key: str, which: Int[ndarray, " samples"], *, shared: bool = False) -> Bodies:
+    betas, rotmats = file[key.format("betas")][:], file[key.format("rotmats")][:]
+    if shared:
+        betas, rotmats = betas[None], rotmats[None]
+    return Bodies(betas[which], rotmats[which])
