@@ -231,10 +231,17 @@ def _decode(path: Path, flags: int) -> np.ndarray:
         content = np.fromfile(path, np.uint8)
     except FileNotFoundError:
         raise missing(path) from None
-    image = cv2.imdecode(content, flags) if content.size else None
+    image = _decoded(content, flags)
     if image is None:
         raise DataError("The file is no readable image.", where=path, expected="JPEG or PNG", mend="extract it again")
     return image
+
+
+def _decoded(content: np.ndarray, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(content, flags) if content.size else None
+    except cv2.error:  # such as a header that claims gigapixels
+        return None
 
 
 def damage(path: Path) -> tuple[str, tuple[int, int]]:
@@ -252,7 +259,7 @@ def damage(path: Path) -> tuple[str, tuple[int, int]]:
     if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-64:]:
         return "the JPEG is cut short", (0, 0)
     flags = cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    image = _decoded(np.frombuffer(content, np.uint8), flags)
     if image is None:
         return "the file is no readable image", (0, 0)
     return "", (image.shape[1] * 8, image.shape[0] * 8)

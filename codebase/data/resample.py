@@ -15,9 +15,9 @@ Affine = Float[ndarray, "2 3"]
 
 
 def reduction(crop_from_image: Affine) -> int:
-    """How far a decoder may shrink the image (1, 2, 4 or 8) and still leave 2 pixels to each crop pixel."""
+    """How far a decoder may shrink the image (1, 2, 4 or 8) and still leave 1.5 pixels to each crop pixel."""
     pixels = 1 / np.abs(crop_from_image[[0, 1], [0, 1]]).max()
-    return next(factor for factor in (8, 4, 2, 1) if factor == 1 or pixels >= 2 * factor)
+    return next(factor for factor in (8, 4, 2, 1) if factor == 1 or pixels >= 1.5 * factor)
 
 
 def after_reduction(crop_from_image: Affine, factor: int) -> Affine:

@@ -80,8 +80,8 @@ def test_beyond_the_border():
     assert (outside == 0).all()
 
 
-@pytest.mark.parametrize(("pixels", "factor"), [(0.5, 1), (3.9, 1), (4, 2), (7.9, 2), (8, 4), (16, 8), (40, 8)])
-def test_decoding_smaller_leaves_two_pixels_to_a_crop_pixel(pixels, factor):
+@pytest.mark.parametrize(("pixels", "factor"), [(0.5, 1), (2.9, 1), (3, 2), (5.9, 2), (6, 4), (12, 8), (40, 8)])
+def test_decoding_smaller_leaves_more_than_a_pixel_to_a_crop_pixel(pixels, factor):
     assert reduction(affine(1 / pixels, 1 / pixels, 0, 0)) == factor
 
 

@@ -149,6 +149,11 @@ def test_damaged_images_are_told(tmp_path):
         if reason != "cut short":  # which decoders fill up silently
             with pytest.raises(DataError, match=r"a\.jpg"):
                 read_frame(file)
+    huge = bytearray(good)
+    place = huge.index(b"\xff\xc0")
+    huge[place + 5 : place + 9] = b"\xff\xff\xff\xff"  # the header claims 65535 x 65535 pixels
+    path.write_bytes(huge)
+    assert "no readable image" in damage(path)[0]
     assert "No such file" in damage(tmp_path / "gone.jpg")[0]
     with pytest.raises(DataError, match=r"gone\.jpg"):
         read_frame(tmp_path / "gone.jpg")
