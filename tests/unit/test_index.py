@@ -101,6 +101,8 @@ def test_a_camera_out_of_step_is_excluded(tree, tmp_path):
     _, files = build(tree, tmp_path)
     found = read_index(files["train"])
     assert [(item.name, item.count) for item in found.exclusions] == [(late.name, 3)]
+    assert found.frame[(found.action == late.action) & (found.camera == late.camera)].tolist() == [1]
+    assert found.counts["1"]["rows"] == len(found) == 2 * 4 * 4 - 3
 
 
 def test_a_split_without_frames_is_an_error_that_names_it(tree, tmp_path):
