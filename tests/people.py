@@ -1,11 +1,10 @@
 """Bodies that move before cameras, in the formats that come after the dataset tree: index, crops, truth, embeddings.
 
-Drawn directly into their crops (one shaded colour a person, one a room): a test of the stages on bodies needs no frames.
+Drawn directly into their crops (one shaded colour a person, one a room): tests of the stages on bodies need no frames.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +21,7 @@ from codebase.paths import Paths
 from codebase.render.raster import Pinhole, interpolate, rasterise, vertex_normals
 from codebase.skeleton import SMPL
 from codebase.synthetic.motion import make_clip
-
-sys.path.insert(0, str(Path(__file__).parent))
-from trees import camera
+from tests.trees import camera
 
 BODY = Path(__file__).resolve().parent.parent / "assets" / "free_body.npz"
 POINTS, APPEARANCE = 17, 6
@@ -62,7 +59,7 @@ def make_people(
     """Everything that the stages on bodies read; embeddings are the true joints (and noise), seen by each camera."""
     body = load_body(BODY)
     config = Config.model_validate({
-        "name": "people", "results": folder, "crops": {"size": size},
+        "name": "people", "results": folder, "runtime": {"threads": 1}, "crops": {"size": size},
         "dataset": {"subjects": (*train, *val, *test), "acts": acts, "subacts": (1,), "cameras": cameras},
         "split": {"train": {"subjects": train}, "val": {"subjects": val}, "test": {"subjects": test}},
         **(sections or {}),

@@ -11,6 +11,7 @@ class PredictConfig(Section):
     """Predictions on the test split."""
 
     batch_size: PositiveInt = 128
+    examples: int = Field(24, ge=0, description="how many pairs of views are kept as images")
     meshes: int = Field(4, ge=0, description="how many example meshes are written as OBJ")
 
 

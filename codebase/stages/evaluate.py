@@ -5,6 +5,7 @@ Where no true bodies exist (a tree without SMPL parameters) vertex figures are l
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def run(config: Config, *, predictions: Path, bodies: list[Path], body: Path, ou
     found: dict[str, float] = {}
     with open_h5(predictions, format_name="posemill.predictions") as file:
         rows = Rows(file["frames/subject"][:], file["frames/action"][:])
-        found |= _counts(file, rows)
+        found |= _counts(file)
         groups = _grouper(config)
         found |= groups(novel_views(file), rows.take(file["novel_view/source"][:]))
         found |= groups(joint_errors(file), rows)
@@ -76,11 +77,13 @@ def run(config: Config, *, predictions: Path, bodies: list[Path], body: Path, ou
     log.info("wrote %d figures to %s", len(found), output)
 
 
-def _counts(file: h5py.File, rows: Rows) -> dict[str, float]:
-    counts = {"index/test_frames": float(len(rows.subject))}
-    if "excluded" in file.attrs:
-        counts["index/test_exclusions"] = float(file.attrs["excluded"])
-    return counts
+def _counts(file: h5py.File) -> dict[str, float]:
+    """Rows of the test split, and what the index left out of it."""
+    totals: dict[str, float] = {}
+    for counts in json.loads(file.attrs["counts"]).values():
+        for name, count in counts.items():
+            totals[f"index/test_{name}"] = totals.get(f"index/test_{name}", 0.0) + float(count)
+    return totals
 
 
 def _grouper(config: Config) -> Callable[[Mapping[str, PerSample], Rows], dict[str, float]]:
