@@ -1,0 +1,222 @@
+"""predict and evaluate on a small run whose networks are untrained, or replaced by the truth."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from codebase import metrics
+from codebase.body.model import BodyLayer, load_body
+from codebase.config import EncDecConfig
+from codebase.data.bodies import Bodies, bodies_in_im
+from codebase.data.index import read_index
+from codebase.data.store import CropStore
+from codebase.errors import DataError
+from codebase.files import read_json
+from codebase.geometry import world_to_camera
+from codebase.models import encoder_decoder, hmr, pose, smpl
+from codebase.skeleton import H36M
+from codebase.stages import evaluate, predict
+from codebase.training.state import save_checkpoint
+from tests.people import APPEARANCE, BODY, POINTS, People, make_people
+
+MEAN = {"mean_rotmats": torch.eye(3).repeat(24, 1, 1), "mean_betas": torch.zeros(10)}
+SECTIONS = {
+    "enc_dec": {
+        "points": POINTS, "appearance": APPEARANCE, "palette": 0, "encoder_widths": [8] * 3, "encoder_blocks": [1] * 3,
+        "decoder_widths": [8, 8, 8], "precision": "fp32",
+    },
+    "pose": {"hidden": 16, "layers": 1, "members": 1},
+    "smpl": {"width": 16, "blocks": 1},
+    "hmr": {"widths": (8, 8, 8, 8), "width": 16, "precision": "fp32"},
+    "predict": {"batch_size": 5, "meshes": 2, "examples": 3},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> People:
+    return make_people(tmp_path_factory.mktemp("people"), test=(9, 11), cameras=(1, 2, 3), frames=2, sections=SECTIONS)
+
+
+@pytest.fixture(scope="module")
+def arguments(people: People) -> dict:
+    torch.manual_seed(0)
+    config, paths, size = people.config, people.paths, people.config.crops.size
+    networks = {
+        "enc_dec": (encoder_decoder.EncoderDecoder(EncDecConfig.model_validate(config.enc_dec), size), {}),
+        "pose": (pose.PoseNet(config.pose, POINTS), {"mean_joints_im_mm": torch.zeros(17, 3)}),
+        "smpl": (smpl.build(config.smpl, POINTS, APPEARANCE, MEAN["mean_rotmats"]), MEAN),
+        "hmr": (hmr.build(config.hmr, size, **MEAN), MEAN | {"size": torch.tensor(size)}),
+    }
+    for name, (network, extra) in networks.items():
+        section = getattr(config, name)
+        modules = dict(network.named_children()) if name == "enc_dec" else {name: network}
+        save_checkpoint(paths.checkpoint(name), modules=modules, step=1, config=section, history=[], extra=extra)
+    return {
+        "index_test": paths.index("test"), "crops": people.crops(9, 11), "embeddings": people.embeddings(9, 11),
+        **{name: paths.checkpoint(name) for name in networks}, "body": BODY,
+        "output": paths.predictions, "csv": paths.results_csv, "meshes": paths.meshes,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def predicted(people: People, arguments: dict) -> Path:
+    predict.run(people.config, **arguments)
+    return people.paths.predictions
+
+
+def test_rows_are_those_of_the_index(people: People, predicted: Path) -> None:
+    index = read_index(people.paths.index("test"))
+    with h5py.File(predicted) as file:
+        for name in ("subject", "action", "subaction", "camera", "frame"):
+            assert np.array_equal(file[f"frames/{name}"], getattr(index, name))
+        for name in ("pose", "smpl", "hmr"):
+            joints = file[f"{name}/joints_im_mm"][:]
+            assert joints.shape == (len(index), 17, 3)
+            assert np.abs(joints[:, H36M.index("root")]).max() < 1e-3
+        assert file["smpl/rotmats"].shape == (len(index), 24, 3, 3)
+        assert file["baseline/smpl_rotmats"].shape == (24, 3, 3)
+
+
+def test_novel_views_are_all_ordered_pairs_of_an_instant(predicted: Path) -> None:
+    with h5py.File(predicted) as file:
+        source, target = file["novel_view/source"][:], file["novel_view/target"][:]
+        frames = {name: file[f"frames/{name}"][:] for name in ("subject", "action", "frame", "camera")}
+        assert len(source) == 2 * len(frames["camera"])  # three cameras: each has two others
+        for name in ("subject", "action", "frame"):
+            assert np.array_equal(frames[name][source], frames[name][target])
+        assert (frames["camera"][source] != frames["camera"][target]).all()
+        assert file["novel_view/examples/prediction"].shape == file["novel_view/examples/target"].shape
+        assert len(file["novel_view/examples/pair"]) == 3
+
+
+def test_results_put_the_root_at_its_place(people: People, predicted: Path) -> None:
+    """Bodies rebuilt from the CSV alone, as its reader would, must have their root joint where the dataset has it."""
+    with people.paths.results_csv.open() as handle:
+        rows = list(csv.DictReader(handle))
+    store = CropStore(people.crops(9, 11), read_index(people.paths.index("test")).key)
+    assert rows[0]["id"] == "S9/act_02_subact_01.54138969/000001"
+    assert len(rows) == len(store)
+    row = {name: np.array(ast.literal_eval(rows[4][name])) for name in rows[4] if name != "id"}
+    vectors = np.concatenate([row["root_orient"], row["pose_body"], row["pose_hand"]]).reshape(1, 24, 3)
+    from codebase.body.arrays import lbs_numpy, rotation_matrices
+
+    body = load_body(BODY)
+    rotations = rotation_matrices(vectors.astype(np.float32))
+    vertices, _ = lbs_numpy(body, row["betas"][None], rotations, row["root_loc"][None])
+    root = (body.J17_regressor @ vertices[0])[H36M.index("root")]
+    wanted = world_to_camera(store.root_world_mm[4][None], store.R[4], store.T_mm[4])[0] / 1000
+    assert root == pytest.approx(wanted, abs=1e-3)
+    joints_cam = body.J17_regressor @ vertices[0] - root
+    with h5py.File(predicted) as file:
+        joints_im = file["hmr/joints_im_mm"][4] / 1000
+    cam_im = store.R[4] @ store.R_world_im[4].T
+    assert joints_cam == pytest.approx(joints_im @ cam_im.T, abs=1e-3)
+
+
+def test_meshes_are_upright_meshes(people: People, predicted: Path) -> None:
+    files = sorted(people.paths.meshes.glob("*.obj"))
+    assert len(files) == 2
+    lines = files[0].read_text().splitlines()
+    faces = [line for line in lines if line.startswith("f ")]
+    assert len([line for line in lines if line.startswith("v ")]) == 6890
+    assert len(faces) == 13776
+    assert min(int(n) for line in faces for n in line.split()[1:]) == 1
+
+
+def test_predictions_repeat(people: People, arguments: dict, predicted: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.h5"
+    predict.run(people.config, **(arguments | {"output": again, "csv": tmp_path / "r.csv", "meshes": tmp_path / "m"}))
+    with h5py.File(predicted) as first, h5py.File(again) as second:
+        assert np.array_equal(first["hmr/rotmats"], second["hmr/rotmats"])
+
+
+def test_other_crops_are_refused(people: People, arguments: dict, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="lack"):
+        predict.run(people.config, **(arguments | {"embeddings": people.embeddings(9)}))
+    with pytest.raises(DataError, match="does not exist"):
+        predict.run(people.config, **(arguments | {"hmr": tmp_path / "model_7.pt"}))
+
+
+def measured(people: People, path: Path, bodies: list[Path], output: Path) -> dict[str, float]:
+    evaluate.run(people.config, predictions=path, bodies=bodies, body=BODY, output=output)
+    return read_json(output)
+
+
+def test_truth_scores_zero(people: People, predicted: Path, tmp_path: Path) -> None:
+    """With the true bodies in place of predictions every error of theirs vanishes; a turned body costs its turn."""
+    copy = tmp_path / "p.h5"
+    copy.write_bytes(predicted.read_bytes())
+    with h5py.File(copy, "r+") as file:
+        keys = {name: file[f"frames/{name}"][:] for name in ("subject", "action", "subaction", "frame")}
+        rows, bodies = bodies_in_im(people.truth(9, 11), keys, file["frames/R_world_im"][:])
+        assert len(rows) == len(keys["frame"])
+        for name in ("smpl", "hmr"):
+            file[f"{name}/betas"][:], file[f"{name}/rotmats"][:] = bodies.betas, bodies.rotmats
+        file["pose/joints_im_mm"][:] = file["truth/joints_im_mm"][:]
+        turned = bodies.rotmats.copy()
+        turned[:, 0] = np.diag([-1.0, 1, -1]) @ turned[:, 0]  # faces the other way
+        file["hmr/rotmats"][:] = turned
+    found = measured(people, copy, people.truth(9, 11), tmp_path / "m.json")
+    assert found["pose/mpjpe_mm"] == 0
+    assert found["smpl/pve_mm"] < 0.01
+    assert found["smpl/pa_pve_mm"] < 0.01
+    assert found["hmr/pve_mm"] > 50
+    assert found["hmr/pa_pve_mm"] < 0.01
+    assert found["hmr/v2v_l2_m2"] > 1e-3
+    assert found["smpl/mean_body_pve_mm"] > 50
+    assert found["smpl/mean_body_pve_mm"] == found["hmr/mean_body_pve_mm"]
+
+
+def test_metrics_are_flat_and_grouped(people: People, predicted: Path, tmp_path: Path) -> None:
+    found = measured(people, predicted, people.truth(9, 11), tmp_path / "m.json")
+    for name in (
+        "enc_dec/psnr_foreground_db", "enc_dec/psnr_background_only_db", "pose/mpjpe_mm", "pose/n_mpjpe_mm",
+        "pose/pa_mpjpe_mm", "pose/mean_pose_mpjpe_mm", "pose/mean_pose_n_mpjpe_mm", "pose/mean_pose_pa_mpjpe_mm",
+        "smpl/mpjpe_mm", "smpl/pve_mm", "smpl/pa_pve_mm", "smpl/mean_body_pve_mm", "smpl/mean_body_pa_pve_mm",
+        "hmr/v2v_l2_m2", "hmr/mean_v2v_l2_m2", "hmr/pve_mm", "hmr/pa_pve_mm", "hmr/mean_body_pve_mm",
+    ):  # fmt: skip
+        for suffix in ("", "/S9", "/S11", "/act_02_Directions", "/act_14_Walking"):
+            assert np.isfinite(found[name + suffix]), name + suffix
+        # as many frames of each subject, so the whole is the mean of the parts
+        assert found[name] == pytest.approx((found[name + "/S9"] + found[name + "/S11"]) / 2, rel=1e-6)
+    assert found["index/test_rows"] == 2 * 2 * 3 * 2
+    assert "NaN" not in json.dumps(found)
+
+
+def test_without_bodies_vertex_figures_are_absent(people: People, predicted: Path, tmp_path: Path) -> None:
+    found = measured(people, predicted, [], tmp_path / "m.json")
+    assert "smpl/mpjpe_mm" in found
+    assert not [name for name in found if "pve" in name or "v2v" in name]
+
+
+def test_groups_can_be_left_out(people: People, predicted: Path, tmp_path: Path) -> None:
+    section = people.config.evaluate.model_copy(update={"per_act": False, "per_subject": False})
+    config = people.config.model_copy(update={"evaluate": section})
+    evaluate.run(config, predictions=predicted, bodies=[], body=BODY, output=tmp_path / "m.json")
+    assert all(name.count("/") == 1 for name in read_json(tmp_path / "m.json"))
+
+
+def test_samples_without_a_person_count_nowhere() -> None:
+    rows = evaluate.Rows(np.array([9, 9, 11]), np.array([2, 2, 2]))
+    found = evaluate.summarise({"x_db": np.array([1.0, np.nan, 4.0])}, rows, per_act=False, per_subject=True)
+    assert found == {"x_db": 2.5, "x_db/S9": 1.0, "x_db/S11": 4.0}
+    nobody = evaluate.summarise({"x_db": np.full(3, np.nan)}, rows, per_act=True, per_subject=True)
+    assert nobody == {}
+
+
+def test_vertices_stand_about_the_pelvis() -> None:
+    layer = BodyLayer(load_body(BODY))
+    rotmats = np.tile(np.eye(3, dtype=np.float32), (1, 24, 1, 1))
+    betas = np.ones((1, 10), np.float32)
+    vertices = evaluate.vertices_m(layer, Bodies(betas, rotmats))
+    pelvis = load_body(BODY).J_regressor[0] @ vertices[0]
+    assert np.abs(pelvis).max() < 1e-5
+    assert metrics.pve(vertices, vertices + 0.1).item() == pytest.approx(0.1 * 3**0.5, rel=1e-5)
