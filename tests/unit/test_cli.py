@@ -171,6 +171,13 @@ def test_help_imports_no_heavy_library():
     assert not set(done.stdout.split()) & {"torch", "numpy", "numba", "cv2", "h5py", "snakemake"}
 
 
+def test_stages_that_need_no_network_start_without_torch():
+    stages = "synthesize", "backgrounds", "index", "crops"
+    script = "".join(f"import codebase.stages.{stage}\n" for stage in stages) + "import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"torch", "smplx", "matplotlib"}
+
+
 def test_check_config_by_process():
     assert run_in(REPOSITORY, "codebase", "check-config", "configs/mini.yaml").returncode == 0
     done = run_in(REPOSITORY, "codebase", "check-config", "configs/mini.yaml", "pose.step=3")
