@@ -24,7 +24,7 @@ check mypy
 check lint-imports
 check snakefmt --check Snakefile workflow
 check snakemake --lint --configfile configs/mini.yaml
-check codespell
+check codespell --skip "results,*.svg"
 check shell_syntax
 check schema_in_step
 [ ${#failed[@]} -eq 0 ] && exit 0

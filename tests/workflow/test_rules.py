@@ -59,3 +59,8 @@ def test_a_profile_reruns_exactly_and_retries_where_jobs_have_walls(profile):
         assert asked == needs_gpu
     if profile == "lsf":
         assert all(settings["set-resources"][name]["lsf_extra"] == "'-gpu num=1'" for name in needs_gpu)
+
+
+def test_the_picture_shows_every_rule():
+    drawn = set(re.findall(r">(\w+)</text>", (REPOSITORY / "docs/dag.svg").read_text()))
+    assert drawn == {*RULES, "all"}, "the DAG changed: run `make dag`"
