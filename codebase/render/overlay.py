@@ -51,11 +51,11 @@ def draw_mesh(
 
 
 def shade(normals_cam: Float[ndarray, "height width 3"]) -> Float[ndarray, "height width 1"]:
-    """Brightness of a matt surface under a key light, a sky and a weak light on its rim; about 0.3 to 1.25."""
+    """Brightness of a matt surface under a key light, a sky and a weak light on its rim; about 0.25 to 1.3."""
     unit = normals_cam / np.maximum(np.linalg.norm(normals_cam, axis=-1, keepdims=True), 1e-6)
     key = np.clip(unit @ _LIGHT, 0, None)
     sky, facing = 0.5 - 0.5 * unit[..., 1], np.clip(-unit[..., 2], 0, 1)
-    return (0.30 + 0.14 * sky + 0.72 * key + 0.16 * (1 - facing) ** 3)[..., None]
+    return (0.24 + 0.14 * sky + 0.80 * key + 0.16 * (1 - facing) ** 3)[..., None]
 
 
 def _average(samples: np.ndarray, height: int, width: int) -> np.ndarray:
