@@ -1,10 +1,10 @@
 """Differentiable silhouettes: an exact hard raster whose gradient is that of the covered area.
 
-The mask itself is piecewise constant, but its sum over pixels changes as the outline moves. By Reynolds' transport theorem
-the derivative is the integral of the outline's normal velocity. Along a row of pixel centres the outline crosses between
-a covered and an empty pixel; the crossing moves with the x of the mesh edge that it lies on, and along a column with the
-y. Each crossing gives half of its weight to the pixel on either side. Where the crossing lies along its edge is
-held fixed. Nothing depends on the distance to the camera; faces behind it are not drawn.
+The mask itself is piecewise constant, but its sum over pixels changes as the outline moves. By Reynolds' transport
+theorem the derivative is the integral of the outline's normal velocity. Along a row of pixel centres the outline
+crosses between a covered and an empty pixel; the crossing moves with the x of the mesh edge that it lies on, and along
+a column with the y. Each crossing gives half of its weight to the pixel on either side. Where the crossing lies along
+its edge is held fixed. Nothing depends on the distance to the camera; faces behind it are not drawn.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def unique_edges(faces: Int[ndarray, "faces 3"]) -> Int[ndarray, "edges 2"]:
 
 class _Silhouette(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,  # noqa: ANN401 - torch's context
         uv: Tensor, vertices: Tensor, faces: Tensor, f_px: Tensor, c_px: Tensor, size: int,
     ) -> Tensor:  # fmt: skip
@@ -66,7 +66,7 @@ class _Silhouette(torch.autograd.Function):
         return torch.from_numpy(masks).to(uv)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # noqa: ANN401
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (uv,) = ctx.saved_tensors
         places = _numpy(uv).astype(np.float64)
         pull = _numpy(gradients[0]).astype(np.float64)
