@@ -25,7 +25,7 @@ from codebase.skeleton import H36M
 STRIP_PX, PERSON_PX = 160, 300
 HEADS = {"smpl": "SMPL from the embedding", "hmr": "Body from the image"}
 PAPER = (244, 243, 239)
-COLOUR = {"smpl": (104, 158, 204), "hmr": (214, 150, 92)}
+COLOUR = {"smpl": (0.45, 0.67, 0.88), "hmr": (0.90, 0.64, 0.40)}
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,14 @@ def bodies(material: Material, arrays: BodyArrays, head: str) -> Gallery | None:
 
 
 def _overlay(
-    material: Material, arrays: BodyArrays, choice: Choice, mesh: np.ndarray, colour: tuple[int, int, int]
+    material: Material, arrays: BodyArrays, choice: Choice, mesh: np.ndarray, colour: tuple[float, float, float]
 ) -> tuple[tuple[str, str], ...]:
     frame, (f_px, c_px) = person(material, choice.row, size=PERSON_PX)
     placed = place(mesh, material.views, choice.row)
     paper = np.full_like(frame, PAPER)
 
     def drawn(image: Image, vertices_mm: np.ndarray) -> Image:
-        return draw_mesh(image, vertices_mm, arrays.faces, f_px, c_px, colour=colour)
+        return draw_mesh(image, vertices_mm, arrays.faces, f_px, c_px, colour=colour, samples=3)
 
     over, side = drawn(frame, placed.front_mm), drawn(paper, placed.side_mm)
     named = (("frame", frame), ("predicted body", over), ("from the right", side))
