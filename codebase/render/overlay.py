@@ -32,7 +32,8 @@ def draw_mesh(
         samples: samples x samples in each pixel.
     """
     height, width = image.shape[:2]
-    camera = Pinhole(*map(float, (*f_px, *c_px)), width, height).window(0, 0, width, height, samples)
+    whole = Pinhole(float(f_px[0]), float(f_px[1]), float(c_px[0]), float(c_px[1]), width, height)
+    camera = whole.window(0, 0, width, height, samples)
     triangles = np.ascontiguousarray(faces, np.int32)
     raster = rasterise(vertices_cam, triangles, camera)
     normals = interpolate(raster, vertices_cam, triangles, vertex_normals(vertices_cam, triangles), camera)

@@ -56,9 +56,7 @@ def test_a_pixel_is_covered_exactly_where_its_ray_meets_the_triangle(corners: tu
     hit = (raster.face == 0) & sure
     np.testing.assert_allclose(raster.inverse_depth[hit], inverse_depth[hit], rtol=1e-4)
     place = interpolate(raster, triangle, ONE_FACE, triangle, CAMERA)
-    np.testing.assert_allclose(
-        place[hit] * raster.inverse_depth[hit][:, None], rays[hit], atol=1e-3
-    )
+    np.testing.assert_allclose(place[hit] * raster.inverse_depth[hit][:, None], rays[hit], atol=1e-3)
 
 
 def test_the_nearer_face_wins_whatever_the_order() -> None:
