@@ -124,7 +124,7 @@ class _Silhouette(torch.autograd.Function):
         return torch.from_numpy(gradient).to(upstream[0]), None, None, None, None
 
 
-def silhouettes(
+def silhouette(
     vertices_cam_m: Float[Tensor, "batch vertices 3"],
     faces: Int[Tensor, "faces 3"],
     f_px: Float[Tensor, "batch 2"],

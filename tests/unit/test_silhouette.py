@@ -8,7 +8,7 @@ import torch
 
 from codebase.render.overlay import draw_mesh
 from codebase.render.raster import Pinhole, rasterise
-from codebase.render.silhouette import silhouettes
+from codebase.render.silhouette import silhouette
 
 SIZE = (48, 64)
 F, C = torch.tensor([[70.0, 72.0]]), torch.tensor([[31.3, 23.8]])
@@ -42,7 +42,7 @@ def area(vertices: np.ndarray, faces: torch.Tensor, samples: int = 24) -> float:
 def test_masks_equal_the_raster_at_any_distance(depth: float) -> None:
     points, faces = sphere()
     solid = (points * depth / 4 + torch.tensor([0.1, 0.0, depth])).float()
-    mask = silhouettes(solid[None], faces, F, C, SIZE)[0]
+    mask = silhouette(solid[None], faces, F, C, SIZE)[0]
     camera = Pinhole(*F[0].tolist(), *C[0].tolist(), SIZE[1], SIZE[0])
     seen = rasterise(solid.double().numpy(), faces.numpy().astype(np.int32), camera).face >= 0
     np.testing.assert_array_equal(mask.numpy() > 0.5, seen)
@@ -62,7 +62,7 @@ def test_gradient_equals_the_change_of_area(move: str) -> None:
     }[move].double()
     vertices = (points + place).requires_grad_()
     f, c = F.double(), C.double()
-    silhouettes(vertices[None], faces, f, c, SIZE).sum().backward()
+    silhouette(vertices[None], faces, f, c, SIZE).sum().backward()
     predicted = float((vertices.grad * direction).sum())
     step = 0.02
     ahead, behind = ((points + place + s * step * direction).numpy() for s in (1, -1))
@@ -77,7 +77,7 @@ def test_gradient_of_a_ramp_follows_translation(axis: int) -> None:
     v, u = np.mgrid[: SIZE[0], : SIZE[1]]
     ramp = torch.from_numpy((u, v)[axis].astype(float))
     shift = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    mask = silhouettes((points + start + shift)[None], faces, F.double(), C.double(), SIZE)[0]
+    mask = silhouette((points + start + shift)[None], faces, F.double(), C.double(), SIZE)[0]
     (mask * ramp).sum().backward()
     # moving the body by d pixels moves its first moment by area times d
     pixels_per_unit = float(F[0, axis]) / 4
@@ -88,18 +88,18 @@ def test_gradient_of_a_ramp_follows_translation(axis: int) -> None:
 def test_a_fit_finds_the_place() -> None:
     points, faces = sphere()
     points = points.float()
-    target = silhouettes((points + torch.tensor([0.35, -0.2, 4.0]))[None], faces, F, C, SIZE)
+    target = silhouette((points + torch.tensor([0.35, -0.2, 4.0]))[None], faces, F, C, SIZE)
     shift = torch.tensor([-0.4, 0.25, 4.6], requires_grad=True)
     optimiser = torch.optim.Adam([shift], lr=0.03)
 
     def overlap() -> float:
-        mask = silhouettes((points + shift.detach())[None], faces, F, C, SIZE)
+        mask = silhouette((points + shift.detach())[None], faces, F, C, SIZE)
         return float((mask * target).sum() / torch.clamp(mask + target, max=1).sum())
 
     before = overlap()
     for _ in range(80):
         optimiser.zero_grad()
-        mask = silhouettes((points + shift)[None], faces, F, C, SIZE)
+        mask = silhouette((points + shift)[None], faces, F, C, SIZE)
         loss = sum(
             torch.nn.functional.mse_loss(*(torch.nn.functional.avg_pool2d(m[:, None], k) for m in (mask, target)))
             for k in (1, 4, 8)
@@ -113,7 +113,7 @@ def test_a_fit_finds_the_place() -> None:
 def test_what_is_behind_the_camera_is_harmless() -> None:
     points, faces = sphere()
     vertices = torch.stack([points + torch.tensor([0, 0, -4.0]), points + torch.tensor([0.3, 0, 0.2])]).requires_grad_()
-    mask = silhouettes(vertices, faces, F.double().expand(2, 2), C.double().expand(2, 2), SIZE)
+    mask = silhouette(vertices, faces, F.double().expand(2, 2), C.double().expand(2, 2), SIZE)
     mask.sum().backward()
     assert mask[0].sum() == 0
     assert vertices.grad is not None
@@ -124,7 +124,7 @@ def test_what_is_behind_the_camera_is_harmless() -> None:
 def test_overlay_paints_the_mesh_and_nothing_else() -> None:
     points, faces = sphere()
     image = np.full((*SIZE, 3), 7, np.uint8)
-    solid = points.numpy() + [0, 0, 4]
+    solid = points.numpy() + np.array([0, 0, 4])
     drawn = draw_mesh(image, solid, faces.numpy(), F[0].numpy(), C[0].numpy(), colour=(0.0, 0.0, 1.0), opacity=1.0)
     camera = Pinhole(*F[0].tolist(), *C[0].tolist(), SIZE[1], SIZE[0])
     seen = rasterise(solid, faces.numpy().astype(np.int32), camera).face >= 0
