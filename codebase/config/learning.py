@@ -56,6 +56,9 @@ class EncDecConfig(TrainConfig):
     mask_weight: NonNegativeFloat = Field(0.1, description="loss of the predicted mask against the dataset's mask")
     l1_share: float = Field(0.5, ge=0, le=1, description="share of the absolute error beside the squared error")
     validation_pairs: PositiveInt = Field(1000, description="pairs of views on which validation measures")
+    consistency_weight: NonNegativeFloat = Field(
+        0.0, description="loss on how far L_3d of two views of an instant are from one turned, relative to their size"
+    )
     average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
 
 
