@@ -130,5 +130,6 @@ class HmrConfig(TrainConfig):
     vertices_weight: NonNegativeFloat = Field(1.0, description="of the mean vertex distance, per 100 mm")
     vertices: PositiveInt = Field(431, description="vertices of the loss, drawn anew each step")
     joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
-    rotations_weight: NonNegativeFloat = Field(1.0, description="of the mean squared difference of rotation matrices")
+    places_weight: NonNegativeFloat = Field(1.0, description="of the joints' places in the crop, per 100 mm")
+    rotations_weight: NonNegativeFloat = Field(10.0, description="of the mean squared difference of rotation matrices")
     betas_weight: NonNegativeFloat = Field(0.02, description="of the mean squared difference of betas")

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codebase.config import HmrConfig
 from codebase.errors import DataError
 from codebase.models.resnet import ResNet
 from codebase.models.rotations import to_6d
 from codebase.models.smpl import PARAMETERS
+from codebase.skeleton import H36M
 
 
 class IterativeRegressor(nn.Module):
@@ -65,8 +67,49 @@ class IterativeRegressor(nn.Module):
         return torch.stack(estimates)
 
 
+class Places(nn.Module):
+    """Where things are: maps of attention over the image, their centres, and what is seen there.
+
+    The first 17 maps are taught to lie on the Human3.6M joints, the others are free. A centre of attention says where
+    an elbow is whatever the sleeve's colour, and so carries over to clothes that training never saw.
+
+    Args:
+        channels: of the encoder's stages, the finest first; the first is not used.
+        maps: number of maps.
+        width: channels of the merged features.
+        seen: length of what is seen at a map.
+    """
+
+    def __init__(self, channels: Sequence[int], *, maps: int = 32, width: int = 64, seen: int = 32) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels[1:])
+        self.merge = nn.Conv2d(width, width, 3, padding=1)
+        self.attend = nn.Conv2d(width, maps, 1)
+        self.see = nn.Conv2d(width, seen, 1)
+        self.length = maps * (2 + seen)
+
+    def forward(
+        self, stages: Sequence[Float[Tensor, "batch _ _ _"]]
+    ) -> tuple[Float[Tensor, "batch maps 2"], Float[Tensor, "batch length"]]:
+        """Centres (x, y; the crop reaches from -1 to 1), and centres and what is seen there as one vector."""
+        size = stages[1].shape[-2:]
+        parts = [lateral(stage) for lateral, stage in zip(self.lateral, stages[1:], strict=True)]
+        merged = torch.stack(
+            [F.interpolate(part, size=size, mode="bilinear", align_corners=False) for part in parts]
+        ).sum(dim=0)
+        merged = F.relu(merged + self.merge(F.relu(merged)))
+        logits, values = self.attend(merged), self.see(merged)
+        with torch.autocast(merged.device.type, enabled=False):
+            attention = logits.float().flatten(2).softmax(dim=2)
+            y, x = ((torch.arange(n, device=merged.device) + 0.5) * (2 / n) - 1 for n in size)
+            grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+            centres = attention @ grid
+            seen = attention @ values.float().flatten(2).transpose(1, 2)
+        return centres, torch.cat([centres.flatten(1), seen.flatten(1)], dim=1)
+
+
 class Hmr(nn.Module):
-    """Crops to bodies: ResNet features with their places kept, then the iterative regressor.
+    """Crops to bodies: ResNet features, places, then the iterative regressor.
 
     Args:
         size: side of the crops, pixels.
@@ -80,13 +123,21 @@ class Hmr(nn.Module):
         self.encoder = ResNet(blocks, widths, stem="small" if size <= 96 else "imagenet", norm="batch")
         side = -(-size // self.encoder.stride)
         self.narrow = nn.Conv2d(self.encoder.channels[-1], 64, 1)
-        self.regressor = IterativeRegressor(64 * side * side, **regressor)
+        self.places = Places(self.encoder.channels)
+        self.regressor = IterativeRegressor(64 * side * side + self.places.length, **regressor)
 
-    def forward(self, image: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "iterations batch 154"]:
-        """Raw parameters after each correction for images in [0, 1]; `codebase.models.smpl.split` reads a row."""
-        features = self.narrow(self.encoder((image - 0.5) * 4)[-1])
+    def forward(
+        self, image: Float[Tensor, "batch 3 size size"]
+    ) -> tuple[Float[Tensor, "iterations batch 154"], Float[Tensor, "batch 17 2"]]:
+        """Raw parameters after each correction for images in [0, 1] (`codebase.models.smpl.split` reads a row), and
+        the joints' places in the crop, which reaches from -1 to 1.
+        """
+        stages = self.encoder((image - 0.5) * 4)
+        features = self.narrow(stages[-1])
+        centres, seen = self.places(stages)
         with torch.autocast(image.device.type, enabled=False):
-            return self.regressor(features.flatten(1).float())
+            raw = self.regressor(torch.cat([features.flatten(1).float(), seen], dim=1))
+        return raw, centres[:, : len(H36M)]
 
 
 def build(

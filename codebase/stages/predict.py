@@ -170,7 +170,7 @@ class Predictor:
         def answer(rows: Int64[ndarray, " batch"]) -> Tensor:
             image = as_image(self.store.gather(rows, ("image",))["image"].to(self.device))
             with autocast(found.config["precision"], self.device):
-                return model(image)[-1].cpu()
+                return model(image)[0][-1].cpu()
 
         return self._bodies(self._each(answer))
 

@@ -73,7 +73,7 @@ def run(
     if not train.has_body.any():
         log.info("no true bodies: learning from joints alone")
     model = place(build(section, train.store.size, mean_rotmats=mean_rotmats, mean_betas=mean_betas), device)
-    lesson = Lesson(section, model, arrays).to(device)
+    lesson = Lesson(section, model, arrays, train.store.box_mm).to(device)
     optimizer = optim.adam(section, model)
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
@@ -171,9 +171,9 @@ def _channels_first(image: Float[Tensor, "batch size size 3"]) -> Float[Tensor, 
 class Lesson(torch.nn.Module):
     """The losses of HMR on a batch. Points come without building meshes: a subset of vertices, drawn once, is exact."""
 
-    def __init__(self, section: HmrConfig, model: Hmr, body: BodyArrays) -> None:
+    def __init__(self, section: HmrConfig, model: Hmr, body: BodyArrays, box_mm: float) -> None:
         super().__init__()
-        self.section, self.model = section, model
+        self.section, self.model, self.half_box_m = section, model, MM_TO_M * box_mm / 2
         self.kinematic, self.regressed = KinematicJoints(body), RegressedJoints(body)
         total = len(body.v_template)
         rng = np.random.default_rng(section.seed)
@@ -189,14 +189,16 @@ class Lesson(torch.nn.Module):
         root = H36M.index("root")
         return joints - joints[:, root : root + 1], self.subset(betas, rotmats, pose) - pose.joints[:, :1]
 
-    def predict(self, image: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "iterations batch 154"]:
-        """Raw parameters after each correction."""
+    def predict(
+        self, image: Float[Tensor, "batch 3 size size"]
+    ) -> tuple[Float[Tensor, "iterations batch 154"], Float[Tensor, "batch 17 2"]]:
+        """Raw parameters after each correction, and the joints' places in the crop (-1 to 1)."""
         with autocast(self.section.precision, image.device):
             return self.model(image)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss, over all corrections, later ones counting more, and the last correction's parts."""
-        estimates = self.predict(batch["image"])
+        estimates, places = self.predict(batch["image"])
         times = len(estimates)
         share = 0.5 ** torch.arange(times - 1, -1, -1.0, device=estimates.device)
         weight = (share / share.sum() / estimates.shape[1]).repeat_interleave(estimates.shape[1])
@@ -210,9 +212,14 @@ class Lesson(torch.nn.Module):
             "rotations": section.rotations_weight,
             "betas": section.betas_weight,
         }
-        total = torch.stack([factors[name] * (weight * part).sum() for name, part in parts.items()]).sum()
+        off_m = self.half_box_m * (places - batch["joints_m"][..., :2] / self.half_box_m).norm(dim=2).mean()
+        total = (
+            section.places_weight * off_m / UNIT_M
+            + torch.stack([factors[name] * (weight * part).sum() for name, part in parts.items()]).sum()
+        )
         last = slice(-estimates.shape[1], None)
-        return total, {"loss": total.detach()} | {name: part[last].mean().detach() for name, part in parts.items()}
+        logged = {name: part[last].mean().detach() for name, part in parts.items()}
+        return total, {"loss": total.detach(), "places": off_m.detach() / UNIT_M} | logged
 
     def _parts(self, raw: Float[Tensor, "n 154"], batch: Batch) -> dict[str, Float[Tensor, " n"]]:
         rotmats, betas = split(raw)
@@ -241,7 +248,7 @@ def assess(lesson: Lesson, samples: Samples, device: torch.device, batch_size: i
     for rows in in_turn(np.arange(len(samples.store)), batch_size):
         raw = {name: value.to(device) for name, value in samples.gather(rows).items()}
         batch = prepare_images(lesson.section, raw, training=False)
-        rotmats, betas = split(lesson.predict(batch["image"])[-1])
+        rotmats, betas = split(lesson.predict(batch["image"])[0][-1])
         found, there = lesson.points(betas, rotmats)
         joints.append((found - batch["joints_m"]).norm(dim=2).mean(dim=1))
         known = batch["has_body"]

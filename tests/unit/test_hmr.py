@@ -77,7 +77,7 @@ def test_points_without_meshes_are_those_of_the_mesh(layer: BodyLayer) -> None:
     section = train_hmr.HmrConfig(**SMALL)
     mean = some_pose(1)[0]
     model = train_hmr.build(section, 32, mean_rotmats=mean, mean_betas=torch.zeros(10))
-    lesson = train_hmr.Lesson(section, model, load_body(BODY))
+    lesson = train_hmr.Lesson(section, model, load_body(BODY), 2000.0)
     rotmats, betas = some_pose(3), torch.randn(3, 10)
     joints, vertices = lesson.points(betas, rotmats)
     mesh = layer.vertices(betas, rotmats) - layer.joints24(betas, rotmats)[:, :1]
