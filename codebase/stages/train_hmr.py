@@ -158,8 +158,9 @@ def _before_another_wall(section: HmrConfig, batch: Batch) -> Float[Tensor, "bat
     mask, count = batch["mask"].float() / 255, len(batch["mask"])
     pair = torch.stack([batch["image"], batch["background"].roll(1, 0)], dim=1).float() / 255
     masks = torch.stack([mask, torch.zeros_like(mask)], dim=1)
-    maps = [tuple(part.to(mask) for part in random_maps(count, section.colour)) for _ in range(2)]
-    image, wall = recolour(pair, masks, maps[0], maps[1]).unbind(1)
+    (inside, shift), (outside, shift_outside) = (random_maps(count, section.colour) for _ in range(2))
+    person, room = (inside.to(mask), shift.to(mask)), (outside.to(mask), shift_outside.to(mask))
+    image, wall = recolour(pair, masks, person, room).unbind(1)
     moved = (torch.rand(count) < section.background).to(mask.device) & batch["has_mask"]
     return torch.where(moved[:, None, None, None], torch.lerp(wall, image, mask[..., None]), image)
 

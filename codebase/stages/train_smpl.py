@@ -179,10 +179,10 @@ class _Together:
 def _streams(section: SmplConfig, train: Samples, device: torch.device) -> _Together:
     labelled = train.of(section.label_subjects, "smpl.label_subjects")
     masked = train.of(section.mask_subjects or section.label_subjects, "smpl.mask_subjects")
-    common = {"seed": section.seed, "device": device}
+    seed, samples = section.seed, section.silhouette_samples
     return _Together(
-        labelled=Frames(labelled, train.gather, batch_size=section.batch_size, **common),
-        masked=Frames(masked, train.gather_views, batch_size=section.silhouette_samples, **common),
+        labelled=Frames(labelled, train.gather, batch_size=section.batch_size, seed=seed, device=device),
+        masked=Frames(masked, train.gather_views, batch_size=samples, seed=seed, device=device),
     )
 
 
@@ -264,8 +264,8 @@ class Lesson:
             return vertices.sum() * 0.0
         R, T_m = view["R"][sample, camera], MM_TO_M * view["T_mm"][sample, camera]
         seen = rotate(placed[sample] - T_m[:, None], R)
-        lens = (view[name][sample, camera] for name in ("f_crop_px", "c_crop_px"))
-        drawn = silhouette(seen, self.layer.faces, *lens, (self.size, self.size))
+        f_px, c_px = (view[name][sample, camera] for name in ("f_crop_px", "c_crop_px"))
+        drawn = silhouette(seen, self.layer.faces, f_px, c_px, (self.size, self.size))
         return pyramid_difference(drawn, view["mask"][sample, camera].float() / 255)
 
 
