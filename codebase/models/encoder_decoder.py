@@ -55,7 +55,8 @@ class Rendering:
 
 def rotate(points: Float[Tensor, "b points 3"], rotation: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b points 3"]:
     """L_3d as another camera sees it; `rotation` = R_world_im[target] @ R_world_im[source].T."""
-    return points @ rotation.transpose(1, 2)
+    with torch.autocast(points.device.type, enabled=False):  # geometry stays exact
+        return points.float() @ rotation.float().transpose(1, 2)
 
 
 class Encoder(nn.Module):

@@ -36,6 +36,15 @@ def mask(
     return (per_sample * known).sum() / known.sum().clamp_min(1)
 
 
+def disagreement(turned: Float[Tensor, "b points 3"], target: Float[Tensor, "b points 3"]) -> Float[Tensor, ""]:
+    """Squared distance of two sets of points, relative to how much points differ between samples.
+
+    Shrinking all points or making all samples alike gains nothing.
+    """
+    spread = target.var(dim=0, unbiased=False).mean()
+    return (turned - target).square().mean() / spread.clamp_min(1e-8)
+
+
 def mean_distance(predicted: Float[Tensor, "b points 3"], target: Float[Tensor, "b points 3"]) -> Float[Tensor, ""]:
     """Mean distance of points, in the unit of the input (MPJPE as a loss)."""
     return torch.linalg.vector_norm(predicted - target, dim=-1).mean()

@@ -99,13 +99,12 @@ def learn_step(net: EncoderDecoder, batch: Mapping[str, Tensor], config: EncDecC
         points, own = latent.points[: 2 * count], latent.appearance[: 2 * count]
         partner = latent.appearance[2 * count :].repeat(2, 1)
         swapped = (torch.rand(2 * count) < config.swap_appearance).to(device)[:, None]
-        painted = net.decoder(
-            rotate(points, pairs.rotation), torch.where(swapped, partner, own), pairs.background[pairs.other]
-        )
-    return _losses(painted, pairs, config)
+        turned = rotate(points, pairs.rotation)
+        painted = net.decoder(turned, torch.where(swapped, partner, own), pairs.background[pairs.other])
+    return _losses(painted, turned, points[pairs.other], pairs, config)
 
 
-def _losses(painted: Rendering, pairs: Pairs, config: EncDecConfig) -> dict[str, Tensor]:
+def _losses(painted: Rendering, turned: Tensor, there: Tensor, pairs: Pairs, config: EncDecConfig) -> dict[str, Tensor]:
     seen, mask = pairs.image[pairs.other], pairs.mask[pairs.other]
     known = pairs.has_mask[pairs.other]
     # without a mask every pixel counts as the person: nothing else is known
@@ -115,6 +114,7 @@ def _losses(painted: Rendering, pairs: Pairs, config: EncDecConfig) -> dict[str,
         "foreground": config.foreground_weight * losses.pixels(painted.image, seen, weight, l1_share=share),
         "background": config.background_weight * losses.pixels(painted.image, seen, 1 - weight, l1_share=share),
         "mask": config.mask_weight * losses.mask(painted.alpha_logit, mask, known),
+        "consistency": config.consistency_weight * losses.disagreement(turned, there),
     }
     return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
