@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
-import roma
 import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
@@ -20,18 +18,17 @@ from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config
 from codebase.data.batches import CropStore, in_turn
 from codebase.data.embeddings import read_embeddings
+from codebase.data.exports import KEYS, Predicted, camera_frame, write_meshes, write_results
 from codebase.data.index import Index, read_index
 from codebase.data.latents import latents_of
 from codebase.errors import DataError
-from codebase.files import create_h5, write_csv, write_text
-from codebase.geometry import world_to_camera
+from codebase.files import create_h5
 from codebase.models.encoder_decoder import restore as restore_enc_dec
 from codebase.models.hmr import restore as restore_hmr
 from codebase.models.pose import restore as restore_pose
 from codebase.models.smpl import restore as restore_smpl
 from codebase.models.smpl import split
 from codebase.provenance import file_digest
-from codebase.skeleton import H36M, H36M_CAMERAS
 from codebase.training.novel_views import as_image, measure, ordered_pairs, paint
 from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
@@ -40,8 +37,6 @@ from codebase.training.state import Checkpoint, load_checkpoint
 VERSION = 1
 FORMAT = "posemill.predictions"
 log = logging.getLogger("posemill.predict")
-MM_TO_M = 0.001
-KEYS = ("subject", "action", "subaction", "camera", "frame")
 
 
 def run(
@@ -102,35 +97,6 @@ def run(
     write_results(csv, rows, index)
     write_meshes(meshes, rows, index, layer, config.predict.meshes)
     log.info("wrote predictions of %d frames to %s", len(index), output)
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """Bodies of some frames.
-
-    Attributes:
-        betas: shape.
-        rotmats: rotations, the global one first.
-        joints_mm: the 17 joints about the root, mm, in the frame of the global orientation.
-    """
-
-    betas: Float[Tensor, "rows 10"]
-    rotmats: Float[Tensor, "rows 24 3 3"]
-    joints_mm: Float[Tensor, "rows 17 3"]
-
-    @classmethod
-    def of(cls, layer: BodyLayer, rotmats: Float[Tensor, "rows 24 3 3"], betas: Float[Tensor, "rows 10"]) -> Predicted:
-        """Bodies with their joints, on the CPU."""
-        joints = layer.joints17(betas, rotmats)
-        root = H36M.index("root")
-        centred = (joints - joints[:, root : root + 1]) / MM_TO_M
-        return cls(betas.cpu(), rotmats.cpu(), centred.cpu())
-
-    def write(self, file: h5py.File, prefix: str, *, single: bool = False) -> None:
-        """Write betas, rotmats and joints_im_mm under a prefix; `single` drops the axis of rows."""
-        for name, value in {"betas": self.betas, "rotmats": self.rotmats, "joints_im_mm": self.joints_mm}.items():
-            array = value.numpy().astype(np.float32)
-            file[prefix + name] = array[0] if single else array
 
 
 class Predictor:
@@ -226,71 +192,3 @@ def _write_novel_views(
     }
     for name, value in examples.items():
         group[f"examples/{name}"] = value
-
-
-@dataclass(frozen=True)
-class CameraBodies:
-    """Bodies where they stand before their cameras: camera frame, metres.
-
-    Attributes:
-        root_loc_m: SMPL's translation, with which the Human3.6M root joint stands at its true (given) place.
-        rotmats: rotations, the global one from the body's to the camera's frame.
-    """
-
-    root_loc_m: Float[Tensor, "rows 3"]
-    betas: Float[Tensor, "rows 10"]
-    rotmats: Float[Tensor, "rows 24 3 3"]
-
-
-@torch.inference_mode()
-def camera_frame(bodies: Predicted, store: CropStore, layer: BodyLayer) -> CameraBodies:
-    """Turn bodies from the im frames into the cameras' frames, at the root's true place."""
-    cam_im = torch.from_numpy((store.R @ np.swapaxes(store.R_world_im, 1, 2)).astype(np.float32))
-    rotmats = torch.cat([(cam_im @ bodies.rotmats[:, 0])[:, None], bodies.rotmats[:, 1:]], dim=1)
-    root_m = MM_TO_M * world_to_camera(store.root_world_mm[:, None], store.R, store.T_mm)[:, 0]
-    device = layer.faces.device
-    joints = layer.joints17(bodies.betas.to(device), rotmats.to(device)).cpu()
-    root_loc = torch.from_numpy(root_m.astype(np.float32)) - joints[:, H36M.index("root")]
-    return CameraBodies(root_loc, bodies.betas, rotmats)
-
-
-def write_results(path: Path, bodies: CameraBodies, index: Index) -> None:
-    """Write results.csv: one row a frame, lists as strings."""
-    vectors = roma.rotmat_to_rotvec(bodies.rotmats).flatten(1).double().numpy().round(6)
-    columns = {
-        "root_loc": bodies.root_loc_m.double().numpy().round(6),
-        "root_orient": vectors[:, :3],
-        "betas": bodies.betas.double().numpy().round(6),
-        "pose_body": vectors[:, 3:66],
-        "pose_hand": vectors[:, 66:],
-    }
-    write_csv(
-        path,
-        [
-            {"id": name_of(index, row)} | {column: str(value[row].tolist()) for column, value in columns.items()}
-            for row in range(len(index))
-        ],
-    )
-
-
-def name_of(index: Index, row: int) -> str:
-    """A frame's name: S9/act_02_subact_01.54138969/000001 (unknown cameras by their number)."""
-    subject, action, subaction, camera, frame = (int(getattr(index, name)[row]) for name in KEYS)
-    serial = H36M_CAMERAS.get(camera, f"ca_{camera:02d}")
-    return f"S{subject}/act_{action:02d}_subact_{subaction:02d}.{serial}/{frame:06d}"
-
-
-@torch.inference_mode()
-def write_meshes(folder: Path, bodies: CameraBodies, index: Index, layer: BodyLayer, count: int) -> None:
-    """Write evenly chosen bodies as OBJ, metres, y up: the camera's frame with y and z negated, root at its place."""
-    folder.mkdir(parents=True, exist_ok=True)
-    faces = layer.faces.cpu().numpy() + 1
-    lines = "".join(f"f {a} {b} {c}\n" for a, b, c in faces.tolist())
-    for row in np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).round().astype(int)).tolist():
-        at, device = slice(row, row + 1), layer.faces.device
-        betas, rotmats, shift = (part[at].to(device) for part in (bodies.betas, bodies.rotmats, bodies.root_loc_m))
-        upright = layer.vertices(betas, rotmats, shift)[0].cpu().numpy() * np.array([1.0, -1.0, -1.0])
-        name = name_of(index, row)
-        points = "".join(f"v {x:.5f} {y:.5f} {z:.5f}\n" for x, y, z in upright.tolist())
-        text = f"# {name}, hmr, metres, x right, y up, z towards the camera\n{points}{lines}"
-        write_text(folder / f"{name.replace('/', '_')}.obj", text)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config, SmplConfig
@@ -23,23 +22,16 @@ from codebase.data.latents import latents_of
 from codebase.errors import DataError
 from codebase.geometry import crop_intrinsics
 from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
-from codebase.models.encoder_decoder import rotate
-from codebase.models.pose import vertical_turns
 from codebase.models.prior import Prior
 from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import SmplHead, build, split
-from codebase.render.silhouette import silhouette
-from codebase.skeleton import H36M
 from codebase.training import loop, optim
 from codebase.training.runtime import prepare
+from codebase.training.smpl_lesson import MM_TO_M, VIEW_COLUMNS, Lesson, joints_about_root_m
 from codebase.training.state import Batch, load_checkpoint, run_digest
 
 VERSION = 1
 log = logging.getLogger("posemill.train_smpl")
-MM_TO_M = 0.001
-UNIT_M = 0.1  # the loss on joints counts 100 mm as one
-LEVELS = 3  # of the silhouettes' pyramid
-VIEW_COLUMNS = ("R", "T_mm", "f_crop_px", "c_crop_px")
 
 
 def run(
@@ -184,112 +176,6 @@ def _streams(section: SmplConfig, train: Samples, device: torch.device) -> _Toge
         labelled=Frames(labelled, train.gather, batch_size=section.batch_size, seed=seed, device=device),
         masked=Frames(masked, train.gather_views, batch_size=samples, seed=seed, device=device),
     )
-
-
-class Lesson:
-    """One update of the head. Each loss's gradient is taken at the head's output, so its share is known every step."""
-
-    def __init__(self, section: SmplConfig, head: SmplHead, prior: Prior, layer: BodyLayer, size: int) -> None:
-        self.section, self.head, self.prior, self.layer, self.size = section, head, prior, layer, size
-
-    def __call__(self, batch: Batch, optimizer: torch.optim.Optimizer, *, with_silhouettes: bool) -> dict[str, Tensor]:
-        """Losses (unweighted), and each one's share of the gradient at the output."""
-        section = self.section
-        prefixes = ("", "views/") if with_silhouettes and section.silhouette_weight > 0 else ("",)
-        points, app, turn = (
-            torch.cat(part) for part in zip(*(self._augmented(batch, p) for p in prefixes), strict=True)
-        )
-        raw = self.head(points, app)
-        out = raw.detach().requires_grad_()
-        rotmats, betas = split(out)
-        count = len(batch["L_3d"])
-        losses = {
-            "joints": self._joints(rotmats[:count], betas[:count], rotate(batch["joints_im_mm"], turn[:count])),
-            "prior": self.prior.loss(rotmats, betas),
-            "betas": betas.square().mean(),
-        }
-        if len(prefixes) == 2:
-            losses["silhouettes"] = self._silhouettes(rotmats[count:], betas[count:], turn[count:], batch)
-        weights = {
-            "joints": section.joints_weight,
-            "prior": section.prior_weight,
-            "betas": section.betas_weight,
-            "silhouettes": section.silhouette_weight,
-        }
-        gradients = {
-            name: torch.autograd.grad(weights[name] * loss, out, retain_graph=True)[0] for name, loss in losses.items()
-        }
-        whole = torch.stack(list(gradients.values())).sum(dim=0)
-        norm = optim.step((raw * whole).sum(), optimizer, section.gradient_clip)
-        sizes = {name: gradient.norm() for name, gradient in gradients.items()}
-        total = torch.stack(list(sizes.values())).sum().clamp_min(1e-12)
-        shares = {f"gradient_share/{name}": size / total for name, size in sizes.items()}
-        return {name: loss.detach() for name, loss in losses.items()} | shares | {"gradient_norm": norm}
-
-    def _augmented(self, batch: Batch, prefix: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings turned about the vertical, with noise, and the rotation of the im frame that was applied."""
-        points, app, world = (batch[prefix + name] for name in ("L_3d", "L_app", "R_world_im"))
-        angle = (torch.rand(len(points)) * 2 * torch.pi * self.section.turn).to(points.device)
-        turn = vertical_turns(world, angle)
-        noise = self.section.noise * self.head.scale[0] * torch.randn(points.shape).to(points.device)
-        noise_app = self.section.noise * self.head.scale[1:] * torch.randn(app.shape).to(app.device)
-        return rotate(points, turn) + noise, app + noise_app, turn
-
-    def _joints(
-        self,
-        rotmats: Float[Tensor, "batch 24 3 3"],
-        betas: Float[Tensor, "batch 10"],
-        target_mm: Float[Tensor, "batch 17 3"],
-    ) -> Float[Tensor, ""]:
-        found = joints_about_root_m(self.layer, betas, rotmats)
-        return (found - MM_TO_M * target_mm).norm(dim=2).mean() / UNIT_M
-
-    def _silhouettes(
-        self,
-        rotmats: Float[Tensor, "samples 24 3 3"],
-        betas: Float[Tensor, "samples 10"],
-        turn: Float[Tensor, "samples 3 3"],
-        batch: Batch,
-    ) -> Float[Tensor, ""]:
-        """Difference of silhouettes and masks in all views, the body standing at the root's true place."""
-        view = {name: batch[f"views/{name}"] for name in ("R_world_im", "root_world_mm", "mask", "seen", *VIEW_COLUMNS)}
-        # undo the augmentation, then from the source view's im frame to the world
-        world = view["R_world_im"].transpose(1, 2) @ turn.transpose(1, 2)
-        rotmats = torch.cat([(world @ rotmats[:, 0])[:, None], rotmats[:, 1:]], dim=1)
-        vertices = self.layer.vertices(betas, rotmats)
-        root = self.layer.joints17(betas, rotmats)[:, H36M.index("root")]
-        placed = vertices - root[:, None] + MM_TO_M * view["root_world_mm"][:, None]
-        sample, camera = view["seen"].nonzero(as_tuple=True)
-        if not len(sample):
-            return vertices.sum() * 0.0
-        R, T_m = view["R"][sample, camera], MM_TO_M * view["T_mm"][sample, camera]
-        seen = rotate(placed[sample] - T_m[:, None], R)
-        f_px, c_px = (view[name][sample, camera] for name in ("f_crop_px", "c_crop_px"))
-        drawn = silhouette(seen, self.layer.faces, f_px, c_px, (self.size, self.size))
-        return pyramid_difference(drawn, view["mask"][sample, camera].float() / 255)
-
-
-def joints_about_root_m(
-    layer: BodyLayer, betas: Float[Tensor, "batch 10"], rotmats: Float[Tensor, "batch 24 3 3"]
-) -> Float[Tensor, "batch 17 3"]:
-    """The Human3.6M joints about their root, metres, in the frame of the global orientations."""
-    joints = layer.joints17(betas, rotmats)
-    root = H36M.index("root")
-    return joints - joints[:, root : root + 1]
-
-
-def pyramid_difference(
-    drawn: Float[Tensor, "images size size"], mask: Float[Tensor, "images size size"]
-) -> Float[Tensor, ""]:
-    """Squared difference relative to the mask's area, mean over a pyramid that halves the resolution each level.
-
-    Coarse levels pull from afar, where a silhouette does not touch its mask.
-    """
-    levels = []
-    for _ in range(LEVELS):
-        levels.append((drawn - mask).square().sum() / mask.square().sum().clamp_min(1.0))
-        drawn, mask = (F.avg_pool2d(part[:, None], 2)[:, 0] for part in (drawn, mask))
-    return torch.stack(levels).mean()
 
 
 def assess(head: SmplHead, layer: BodyLayer, samples: Samples, device: torch.device) -> dict[str, float]:

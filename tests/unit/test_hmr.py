@@ -8,11 +8,13 @@ import roma
 import torch
 
 from codebase.body.model import BodyLayer, load_body
+from codebase.config import HmrConfig
 from codebase.models import augment
-from codebase.models.hmr import IterativeRegressor
+from codebase.models.hmr import IterativeRegressor, build
 from codebase.models.smpl import split
 from codebase.skeleton import H36M
 from codebase.stages import train_hmr
+from codebase.training import hmr_lesson
 from codebase.training.state import load_checkpoint
 from tests.people import BODY, make_people
 
@@ -74,10 +76,10 @@ def test_rolled_image_and_pose_belong_together() -> None:
 
 
 def test_points_without_meshes_are_those_of_the_mesh(layer: BodyLayer) -> None:
-    section = train_hmr.HmrConfig(**SMALL)
+    section = HmrConfig(**SMALL)
     mean = some_pose(1)[0]
-    model = train_hmr.build(section, 32, mean_rotmats=mean, mean_betas=torch.zeros(10))
-    lesson = train_hmr.Lesson(section, model, load_body(BODY), 2000.0)
+    model = build(section, 32, mean_rotmats=mean, mean_betas=torch.zeros(10))
+    lesson = hmr_lesson.Lesson(section, model, load_body(BODY), 2000.0)
     rotmats, betas = some_pose(3), torch.randn(3, 10)
     joints, vertices = lesson.points(betas, rotmats)
     mesh = layer.vertices(betas, rotmats) - layer.joints24(betas, rotmats)[:, :1]
@@ -129,7 +131,7 @@ def test_true_bodies_give_the_labelled_joints(people, layer: BodyLayer) -> None:
 def test_augmentation_keeps_joints_and_rotations_together(people, layer: BodyLayer) -> None:
     samples = train_hmr.Samples.load(people.crops(1), people.paths.index("train"), people.truth(1))
     section = people.config.hmr.model_copy(update={"turn_rad": 0.5, "colour": 0.5, "background": 0.5})
-    batch = train_hmr.prepare_images(section, samples.gather(np.arange(len(samples.store))))
+    batch = hmr_lesson.prepare_images(section, samples.gather(np.arange(len(samples.store))))
     joints = layer.joints17(batch["betas"], batch["rotmats"])
     assert (joints - joints[:, :1] - batch["joints_m"]).norm(dim=2).max() < 1e-3
     assert batch["image"].min() >= 0

@@ -13,9 +13,12 @@ from codebase.data.bodies import bodies_in_im
 from codebase.data.embeddings import read_embeddings
 from codebase.data.store import CropStore
 from codebase.errors import DataError
+from codebase.models.pose import vertical_turns
 from codebase.models.prior import Prior
 from codebase.models.rotations import FACING_CAMERA
+from codebase.models.smpl import split
 from codebase.stages import train_smpl
+from codebase.training import smpl_lesson
 from codebase.training.state import load_checkpoint, save_checkpoint
 from tests.people import BODY, People, make_people
 
@@ -45,10 +48,10 @@ def train(people: People) -> train_smpl.Samples:
 
 
 @pytest.fixture(scope="module")
-def lesson(people: People, train: train_smpl.Samples) -> train_smpl.Lesson:
+def lesson(people: People, train: train_smpl.Samples) -> smpl_lesson.Lesson:
     judge, mean = train_smpl.frozen_prior(people.paths.checkpoint("prior"))
     head = train_smpl.build(people.config.smpl, train.L_3d.shape[1], train.L_app.shape[1], mean)
-    return train_smpl.Lesson(people.config.smpl, head, judge, BodyLayer(load_body(BODY)), train.store.size)
+    return smpl_lesson.Lesson(people.config.smpl, head, judge, BodyLayer(load_body(BODY)), train.store.size)
 
 
 def true_bodies(people: People, store: CropStore) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,21 +66,21 @@ def test_embeddings_are_those_of_their_rows(train: train_smpl.Samples) -> None:
 
 
 def test_true_bodies_fill_their_masks_in_all_views(
-    people: People, train: train_smpl.Samples, lesson: train_smpl.Lesson
+    people: People, train: train_smpl.Samples, lesson: smpl_lesson.Lesson
 ) -> None:
     """The masks were drawn of these very bodies, so nothing may differ, whatever turn augmentation made."""
     rows = np.array([0, 3, 9, 13])
     rotmats, betas = (part[rows] for part in true_bodies(people, train.store))
     batch = train.gather_views(rows)
     assert batch["views/seen"].shape == (4, 2)
-    turn = train_smpl.vertical_turns(batch["views/R_world_im"], torch.tensor([0.0, 1.0, 2.0, 3.0]))
+    turn = vertical_turns(batch["views/R_world_im"], torch.tensor([0.0, 1.0, 2.0, 3.0]))
     turned = torch.cat([(turn @ rotmats[:, 0])[:, None], rotmats[:, 1:]], dim=1)
     assert lesson._silhouettes(turned, betas, turn, batch) < 0.02
     wrong = lesson._silhouettes(rotmats, betas, turn, batch)
     assert wrong > 0.1
 
 
-def test_silhouettes_pull_a_body_upright(people: People, train: train_smpl.Samples, lesson: train_smpl.Lesson) -> None:
+def test_silhouettes_pull_a_body_upright(people: People, train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
     rows = np.array([0, 9])
     rotmats, betas = (part[rows] for part in true_bodies(people, train.store))
     batch, still = train.gather_views(rows), torch.eye(3).repeat(2, 1, 1)
@@ -97,7 +100,7 @@ def test_silhouettes_pull_a_body_upright(people: People, train: train_smpl.Sampl
     assert differences[-1] < 0.6 * differences[0]
 
 
-def test_shares_of_the_gradient_add_up(train: train_smpl.Samples, lesson: train_smpl.Lesson) -> None:
+def test_shares_of_the_gradient_add_up(train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
     optimizer = torch.optim.SGD(lesson.head.parameters(), 0.0)
     batch = train.gather(np.arange(4)) | train.gather_views(np.arange(2))
     found = lesson(batch, optimizer, with_silhouettes=True)
@@ -109,13 +112,15 @@ def test_shares_of_the_gradient_add_up(train: train_smpl.Samples, lesson: train_
     assert "silhouettes" not in before
 
 
-def test_gradient_of_the_parts_is_the_gradient_of_the_sum(train: train_smpl.Samples, lesson: train_smpl.Lesson) -> None:
+def test_gradients_of_the_parts_add_up(
+    train: train_smpl.Samples, lesson: smpl_lesson.Lesson
+) -> None:
     section = lesson.section.model_copy(update={"turn": False, "noise": 0.0, "dropout": 0.0, "gradient_clip": 1e9})
-    quiet = train_smpl.Lesson(section, lesson.head.eval(), lesson.prior, lesson.layer, lesson.size)
+    quiet = smpl_lesson.Lesson(section, lesson.head.eval(), lesson.prior, lesson.layer, lesson.size)
     batch = train.gather(np.arange(4))
     quiet(batch, torch.optim.SGD(quiet.head.parameters(), 0.0), with_silhouettes=False)
     got = quiet.head.leave.bias.grad.clone()
-    rotmats, betas = train_smpl.split(quiet.head(batch["L_3d"], batch["L_app"]))
+    rotmats, betas = split(quiet.head(batch["L_3d"], batch["L_app"]))
     loss = section.joints_weight * quiet._joints(rotmats, betas, batch["joints_im_mm"])
     loss = loss + section.prior_weight * quiet.prior.loss(rotmats, betas) + section.betas_weight * betas.square().mean()
     (wanted,) = torch.autograd.grad(loss, quiet.head.leave.bias)
