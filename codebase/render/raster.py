@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int, Int32
 from numpy import ndarray
 
 from codebase.render.jit import kernel
@@ -121,7 +121,7 @@ def _raster(vertices, faces, fx, fy, cx, cy, cull, face_out, inverse_out):  # ty
 
 def rasterise(
     vertices_cam: Float[ndarray, "vertices 3"],
-    faces: Int32[ndarray, "faces 3"],
+    faces: Int[ndarray, "faces 3"],
     camera: Pinhole,
     *,
     cull: bool = False,
@@ -162,7 +162,7 @@ def _interpolate(face, vertices, faces, attributes, fx, fy, cx, cy, out):  # typ
 def interpolate(
     raster: Raster,
     vertices_cam: Float[ndarray, "vertices 3"],
-    faces: Int32[ndarray, "faces 3"],
+    faces: Int[ndarray, "faces 3"],
     attributes: Float[ndarray, "vertices channels"],
     camera: Pinhole,
 ) -> Float32[ndarray, "height width channels"]:
@@ -197,7 +197,7 @@ def _vertex_normals(vertices, faces, out):  # type: ignore[no-untyped-def]
 
 
 def vertex_normals(
-    vertices: Float[ndarray, "vertices 3"], faces: Int32[ndarray, "faces 3"]
+    vertices: Float[ndarray, "vertices 3"], faces: Int[ndarray, "faces 3"]
 ) -> Float[ndarray, "vertices 3"]:
     """Unit normals of the vertices, the faces' normals weighted by area; 0 for a vertex without a face."""
     out = np.zeros((len(vertices), 3))

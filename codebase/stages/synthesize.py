@@ -64,8 +64,9 @@ def run(config: Config, *, subject: int, output: Path) -> None:
     sequences = [(act, subact) for act in dataset.acts for subact in dataset.subacts]
     # made before the workers fork, which then share it
     betas = _session(job).betas
-    truths = in_order(partial(_render, job), sequences, workers=config.runtime.workers, what=f"subject {subject}, sequences")
-    _write_truth(output, betas, body.name, digest, truths := list(truths))
+    render = partial(_render, job)
+    truths = list(in_order(render, sequences, workers=config.runtime.workers, what=f"subject {subject}, sequences"))
+    _write_truth(output, betas, body.name, digest, truths)
     skipped = sum(truth.skipped for truth in truths)
     made = (len(truths) - skipped) * len(dataset.cameras) * config.synthesize.frames
     log.info("subject %d: %d frames rendered, %d of %d sequences were there", subject, made, skipped, len(truths))

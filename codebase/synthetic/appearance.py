@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 from numpy import ndarray
+from scipy import sparse
 from scipy.spatial import cKDTree
 
 from codebase.body.arrays import BodyArrays
@@ -35,6 +36,7 @@ class Outfit:
         first, second, weight: each vertex lies at first + weight (second - first) of the body...
         offset_m: ...and so far out along the body's normal.
         place_m: where each vertex lies on the mean body in the T-pose: the coordinates of paint.
+        rim_m: how far each vertex lies inside the edge of its piece; large where there is no edge.
         occlusion: the share of the ambient light that reaches each vertex.
         faces, material: triangles and what each is made of.
         paint: one row a material, columns as named above.
@@ -46,6 +48,7 @@ class Outfit:
     weight: Float[ndarray, " points"]
     offset_m: Float[ndarray, " points"]
     place_m: Float[ndarray, "points 3"]
+    rim_m: Float[ndarray, " points"]
     occlusion: Float[ndarray, " points"]
     faces: Int32[ndarray, "triangles 3"]
     material: UInt8[ndarray, " triangles"]
@@ -59,6 +62,7 @@ class _Piece:
     patch: Patch
     offset: Float[ndarray, " points"]
     place: Float[ndarray, "points 3"]
+    rim: Float[ndarray, " points"]
     material: UInt8[ndarray, " triangles"]
 
 
@@ -80,7 +84,8 @@ def top_distance(place: Float[ndarray, "n 3"], top: Garment) -> Float[ndarray, "
     from_neck = np.hypot(x, z - (0.045 + 0.35 * (y - 0.24)))
     dip = top.v_m * np.clip(1 - np.abs(x) / 0.06, 0, 1) * (z > 0.05)
     neckline = np.maximum(top.neck_m + dip - from_neck, y - 0.262)
-    below = y - (0.185 - 1.6 * dip - 0.25 * (top.neck_m - 0.075) * 10 * (z > 0.06))
+    # in front the collar lies lower than at the nape
+    below = y - (0.228 - 0.043 * _ramp(0.01, 0.08, z) - 1.6 * dip - 2.5 * (top.neck_m - 0.075) * (z > 0.06))
     return np.max([top.hem - y, np.abs(x) - top.end, np.minimum(neckline, below)], axis=0)
 
 
@@ -98,6 +103,7 @@ def dress(body: BodyArrays, person: Person) -> Outfit:
     normals = vertex_normals(rest, body.faces)
     step = smoothing(body.faces, len(place))
     fill = fill_hollows(rest, normals, step, steps=40, most_m=0.03)
+    span = np.maximum(fill, fill_hollows(rest, normals, step, steps=150, most_m=0.05))
     top, bottom = top_distance(place, person.top), bottom_distance(place, person.bottom)
     shoe = place[:, 1] - (SHOE_TOP + 0.012 * np.clip(-place[:, 2] / 0.05, -1, 1))
     ear = step @ (step @ (body.part == _part(body, "ear")).astype(float))
@@ -107,18 +113,20 @@ def dress(body: BodyArrays, person: Person) -> Outfit:
     legs = _ramp(-0.25, -0.75, y)
     pieces = [
         _skin(body, np.min([top, bottom, shoe, line], axis=0), place),
-        _shell(body, top, 0.005 + fill + person.top.loose_m * hang, place, TOP),
+        _shell(body, top, 0.005 + span + person.top.loose_m * hang, place, TOP),
         _shell(body, bottom, 0.002 + fill + person.bottom.loose_m * legs, place, BOTTOM),
-        _shell(body, shoe, SHOE_OFFSET_M + fill_hollows(rest, normals, step, steps=12, most_m=0.012), place, SHOE),
     ]
     if person.hair_style != "bald":
         pieces.append(_shell(body, line, thickness(person.hair_style, place, line), place, HAIR))
-    extras = [e for e in (_hair_extra(body, person, rest), _skirt_extra(body, person, rest)) if e is not None]
+    made = (_shoes(body, shoe, rest, step), _hair_extra(body, person, rest), _skirt_extra(body, person, rest))
+    extras = [extra for extra in made if extra is not None]
     start = len(place)
     for points, faces, _, _, material in extras:
         index = np.arange(start, start + len(points))
         patch = Patch(index, index, np.zeros(len(points)), faces)
-        pieces.append(_Piece(patch, np.zeros(len(points)), points, np.full(len(faces), material, np.uint8)))
+        pieces.append(
+            _Piece(patch, np.zeros(len(points)), points, np.ones(len(points)), np.full(len(faces), material, np.uint8))
+        )
         start += len(points)
     extra_rest = np.concatenate([np.zeros((0, 3)), *[e[2] for e in extras]])
     extra_weights = np.concatenate([np.zeros((0, len(SMPL))), *[e[3] for e in extras]])
@@ -142,7 +150,7 @@ def _skin(body: BodyArrays, covered: Float[ndarray, " vertices"], place: Float[n
     eye = (body.part == _part(body, "eye")) if len(body.part) else np.zeros(len(place), bool)
     material = np.where(eye[faces].sum(1) >= 2, EYE, SKIN).astype(np.uint8)
     patch = Patch(used, used, np.zeros(len(used)), index.reshape(-1, 3))
-    return _Piece(patch, np.zeros(len(used)), place[used], material)
+    return _Piece(patch, np.zeros(len(used)), place[used], np.ones(len(used)), material)
 
 
 def _shell(
@@ -150,7 +158,8 @@ def _shell(
     place: Float[ndarray, "vertices 3"], material: int,
 ) -> _Piece:  # fmt: skip
     patch = cut(body.faces, distance)
-    return _Piece(patch, patch.of(offset), patch.of(place), np.full(len(patch.faces), material, np.uint8))
+    material_of = np.full(len(patch.faces), material, np.uint8)
+    return _Piece(patch, patch.of(offset), patch.of(place), -patch.of(distance), material_of)
 
 
 def _carried(body: BodyArrays, rest: Float[ndarray, "vertices 3"], points: Float[ndarray, "n 3"]) -> ndarray:
@@ -162,6 +171,21 @@ def _carried(body: BodyArrays, rest: Float[ndarray, "vertices 3"], points: Float
 
 
 _Extra = tuple[ndarray, ndarray, ndarray, ndarray, int]
+
+
+def _shoes(
+    body: BodyArrays, distance: Float[ndarray, " vertices"], rest: Float[ndarray, "vertices 3"], step: sparse.csr_matrix
+) -> _Extra:
+    """Shoes follow a foot whose toes are smoothed into one."""
+    smooth = rest.copy()
+    for _ in range(50):
+        smooth = step @ smooth
+    toes = _ramp(0.06, 0.13, body.v_template[:, 2])[:, None]
+    last = rest + toes * (smooth - rest)
+    last += vertex_normals(last, body.faces) * (SHOE_OFFSET_M + 0.006 * toes)
+    last[:, 1] = np.maximum(last[:, 1], rest[:, 1].min() - SHOE_OFFSET_M)
+    patch = cut(body.faces, distance)
+    return patch.of(body.v_template), patch.faces, patch.of(last), patch.of(body.weights), SHOE
 
 
 def _hair_extra(body: BodyArrays, person: Person, rest: Float[ndarray, "vertices 3"]) -> _Extra | None:
@@ -178,11 +202,18 @@ def _skirt_extra(body: BodyArrays, person: Person, rest: Float[ndarray, "vertice
     rows, sides = 14, 40
     s = np.linspace(0, 1, rows)[:, None]
     turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
-    pleat = 1 + 0.035 * s * np.sin(turn * 11)
-    width = np.interp(s, [0, 0.3, 1], [0.150, 0.195, 0.235]) * pleat
-    depth = np.interp(s, [0, 0.3, 1], [0.115, 0.150, 0.195]) * pleat
-    y = WAIST + 0.02 + s * (person.bottom.end - WAIST - 0.02)
-    rings = np.stack([width * np.sin(turn), y + 0 * turn, 0.022 + depth * np.cos(turn)], -1)
+    middle = np.array([0.0, 0.022])
+    outward = np.stack([np.sin(turn), np.cos(turn)], -1)
+    height = WAIST + 0.02 + s * (person.bottom.end - WAIST - 0.02)
+    # it hangs from the widest of waist and hips above, and flares
+    reach = np.empty((rows, sides))
+    for row, level in enumerate(height[:, 0]):
+        near = np.abs(body.v_template[:, 1] - level) < 0.02
+        ring = body.v_template[near & (np.abs(body.v_template[:, 0]) < 0.3)][:, [0, 2]] - middle
+        reach[row] = (ring @ outward.T).max(0) + 0.020 if len(ring) else 0.0
+    reach = np.maximum.accumulate(reach, axis=0) + 0.035 * s * (1 + np.sin(turn * 11) * 0.25)
+    plan = middle + reach[..., None] * outward
+    rings = np.stack([plan[..., 0], np.broadcast_to(height, reach.shape), plan[..., 1]], -1)
     points, faces = loft(rings)
     weights = np.zeros((len(points), len(SMPL)))
     leg = _ramp(WAIST, WAIST - 0.25, points[:, 1]) * 0.92
@@ -205,10 +236,11 @@ def _join(
     normals = np.zeros_like(rest)
     normals[: len(body.v_template)] = vertex_normals(rest[: len(body.v_template)], body.faces)
     whole = Patch(first, second, weight, faces)
+    rim = np.concatenate([piece.rim for piece in pieces])
     dressed = whole.of(rest) + whole.of(normals) * offset[:, None]
     return Outfit(
         first.astype(np.int32), second.astype(np.int32), weight, offset,
-        np.concatenate([piece.place for piece in pieces]), ambient_occlusion(dressed, faces),
+        np.concatenate([piece.place for piece in pieces]), rim, ambient_occlusion(dressed, faces),
         faces.astype(np.int32), np.concatenate([piece.material for piece in pieces]), paint_table(person),
         extra, extra_weights,
     )  # fmt: skip
@@ -243,13 +275,13 @@ def paint_table(person: Person) -> Float[ndarray, "materials 16"]:
     """Colours and finish of each material."""
     table = np.zeros((SEAT + 1, PAINT_COLUMNS))
 
-    def row(material: int, colour: tuple, second: tuple, pattern: float, finish: tuple, extra: tuple = ()) -> None:
+    def row(material: int, colour: tuple, second: tuple, pattern: int, finish: tuple, extra: tuple = ()) -> None:
         table[material, : EXTRA + len(extra)] = [*colour, *second, pattern, *finish, *extra]
 
     skin, hair = np.array(person.skin), np.array(person.hair)
     lip = skin * [0.86, 0.52, 0.50] * (1 - person.lips * 0.5) + np.array([0.30, 0.05, 0.05]) * person.lips * 0.5
     row(SKIN, person.skin, tuple(lip), 0, (0.18, 18.0, 0.0), (*hair, person.beard))
-    row(TOP, person.top.colour, person.top.second, PATTERNS.index(person.top.pattern), (0.02, 6.0, 0.30))
+    row(TOP, person.top.colour, person.top.second, PATTERNS.index(person.top.pattern), (0.02, 6.0, 0.22))
     row(BOTTOM, person.bottom.colour, person.bottom.second, 0, (0.02, 6.0, 0.0 if person.skirt else 0.26))
     row(SHOE, person.shoe, (0.62, 0.61, 0.58), 0, (0.12, 20.0, 0.05))
     row(HAIR, person.hair, person.skin, 0, (0.16, 14.0, 0.0))

@@ -87,6 +87,7 @@ class _Instant:
     material: ndarray
     place: ndarray
     occlusion: ndarray
+    rim: ndarray
     light: Float[ndarray, "14"]
     light_R: Float[ndarray, "3 3"]
     depth: Float32[ndarray, "map map"]
@@ -97,11 +98,14 @@ class _Instant:
 
 def tone_table() -> Float32[ndarray, " shades"]:
     """8-bit tone of linear light in steps of 1 / SHADES_PER_UNIT: exposure, a shoulder, gamma."""
-    x = 1.3 * np.arange(4 * SHADES_PER_UNIT) / SHADES_PER_UNIT
-    return (255 * np.clip(x * (1 + x / 3.2) / (1 + 0.75 * x), 0, 1) ** (1 / 2.2)).astype(np.float32)
+    x = 1.45 * np.arange(4 * SHADES_PER_UNIT) / SHADES_PER_UNIT
+    tone = np.clip(x * (1 + x / 3.5) / (1 + 0.75 * x), 0, 1) ** (1 / 2.2)
+    return (255 * (tone + 0.35 * tone * (1 - tone) * (2 * tone - 1))).astype(np.float32)
 
 
-def expose(linear: Float32[ndarray, "height width 3"], table: Float32[ndarray, " n"]) -> Float32[ndarray, "height width 3"]:
+def expose(
+    linear: Float32[ndarray, "height width 3"], table: Float32[ndarray, " n"]
+) -> Float32[ndarray, "height width 3"]:
     """Tones of linear light, not yet rounded."""
     return table[np.minimum((linear * SHADES_PER_UNIT).astype(np.int32), len(table) - 1)]
 
@@ -161,7 +165,8 @@ def _instant(session: Session, take: Take, frame: int) -> _Instant:
     weight = outfit.weight[:, None]
     outward = normals[outfit.first] * (1 - weight) + normals[outfit.second] * weight
     vertices = bare[outfit.first] * (1 - weight) + bare[outfit.second] * weight + outward * outfit.offset_m[:, None]
-    faces, material, place, occlusion = outfit.faces, outfit.material, outfit.place_m, outfit.occlusion
+    faces, material, place = outfit.faces, outfit.material, outfit.place_m
+    occlusion, rim = outfit.occlusion, outfit.rim_m
     if take.seat_m is not None:
         points, stool = _stool(take)
         faces = np.concatenate([faces, stool.astype(np.int32) + np.int32(len(vertices))])
@@ -169,10 +174,12 @@ def _instant(session: Session, take: Take, frame: int) -> _Instant:
         vertices = np.concatenate([vertices, points])
         place = np.concatenate([place, np.zeros_like(points)])
         occlusion = np.concatenate([occlusion, np.full(len(points), 0.6)])
+        rim = np.concatenate([rim, np.ones(len(points))])
     light, light_R, depth, low, high = _key_light(session.lights, vertices, faces, take.pelvis_m[frame])
     ends = outfit_feet(bare, session.body)
     return _Instant(
-        vertices, vertex_normals(vertices, faces), faces, material, place, occlusion, light, light_R, depth, low, high, ends
+        vertices, vertex_normals(vertices, faces), faces, material, place, occlusion, rim,
+        light, light_R, depth, low, high, ends,
     )  # fmt: skip
 
 
@@ -248,7 +255,11 @@ def _shoot(
     floor_shadow(
         top, left, lens, camera.R, T, instant.light, instant.light_R, instant.low, instant.high, instant.feet, linear
     )
-    colour, cover, person = np.zeros_like(linear), np.zeros(linear.shape[:2], np.float32), np.zeros(linear.shape[:2], np.float32)
+    colour, cover, person = (
+        np.zeros_like(linear),
+        np.zeros(linear.shape[:2], np.float32),
+        np.zeros(linear.shape[:2], np.float32),
+    )
     _draw(session, instant, camera, cam, px, (left, top), colour, cover, person)
     colour *= view.vignette[top:bottom, left:right, None]
     develop(linear, top, left, colour, cover, session.table, session.noise, noise_v, noise_u, image)
@@ -278,8 +289,10 @@ def _draw(
     raster = rasterise(cam, instant.faces, window, cull=True)
     part = (slice(top - origin[1], bottom - origin[1]), slice(left - origin[0], right - origin[0]))
     lens = np.array([window.fx, window.fy, window.cx, window.cy])
+    mesh = (
+        cam, instant.faces, instant.material, instant.normals, instant.place, instant.occlusion, instant.rim
+    )  # fmt: skip
     shade(
-        raster.face, cam, instant.faces, instant.material, instant.normals, instant.place, instant.occlusion,
-        session.outfit.paint, lens, camera.R, camera.T_mm / 1000, instant.light, instant.light_R, instant.depth,
-        samples, colour[part], cover[part], person[part],
+        raster.face, mesh, session.outfit.paint, lens, camera.R, camera.T_mm / 1000,
+        instant.light, instant.light_R, instant.depth, samples, colour[part], cover[part], person[part],
     )  # fmt: skip

@@ -46,7 +46,11 @@ def _face(x, y, z, paint, out):  # type: ignore[no-untyped-def]
     _mix(out, 0.02, 0.014, 0.012, 0.8 * lash)
     arch = 0.4165 + 0.0045 * (1 - ((a - 0.040) / 0.022) ** 2)
     width = 0.0040 * smoothstep(0.066, 0.036, a) + 0.0008
-    brow = smoothstep(width + 0.0012, width - 0.0008, abs(y - arch)) * smoothstep(0.013, 0.018, a) * smoothstep(0.064, 0.056, a)
+    brow = (
+        smoothstep(width + 0.0012, width - 0.0008, abs(y - arch))
+        * smoothstep(0.013, 0.018, a)
+        * smoothstep(0.064, 0.056, a)
+    )
     _mix(out, paint[10] * 0.8, paint[11] * 0.8, paint[12] * 0.8, 0.82 * brow)
 
 
@@ -93,11 +97,17 @@ def albedo(material, x, y, z, paint, out):  # type: ignore[no-untyped-def]
         _scale(out, 0.95 + 0.10 * noise2(x * 380, (y + z) * 300))
         if y > -0.2 and y < -0.185:
             _scale(out, 0.8)
-        _scale(out, 1 - 0.3 * smoothstep(0.0025, 0.001, abs(z - 0.025)) * (abs(x) > 0.09))  # side seams
+        _scale(out, 1 - 0.2 * smoothstep(0.0025, 0.001, abs(z - 0.025)) * (abs(x) > 0.09))  # side seams
     elif material == _SHOE:
         sole = smoothstep(-1.172, -1.176, y)
         _mix(out, paint[3], paint[4], paint[5], sole)
-        lace = smoothstep(0.2, 0.6, np.sin(z * 420)) * (abs(abs(x) - 0.113) < 0.016) * (z > 0.07) * (z < 0.14) * (y > -1.16)
+        lace = (
+            smoothstep(0.2, 0.6, np.sin(z * 420))
+            * (abs(abs(x) - 0.113) < 0.016)
+            * (z > 0.07)
+            * (z < 0.14)
+            * (y > -1.16)
+        )
         _mix(out, 0.5, 0.5, 0.48, 0.55 * lace)
     elif material == _HAIR:
         turn = np.arctan2(x, z - 0.07)
@@ -108,6 +118,17 @@ def albedo(material, x, y, z, paint, out):  # type: ignore[no-untyped-def]
         _mix(out, paint[3], paint[4], paint[5], smoothstep(0.0066, 0.0056, from_iris))
         _mix(out, 0.01, 0.01, 0.01, smoothstep(0.0032, 0.0024, from_iris))
         _scale(out, 1 - 0.45 * smoothstep(0.3985, 0.4025, y))
+
+
+@kernel
+def _edge(material, rim, x, z, paint, out):  # type: ignore[no-untyped-def]
+    """What happens near the edge of a shell, `rim` metres inside it: a seam in cloth, thin hair."""
+    if material == _TOP or material == _BOTTOM:
+        _scale(out, 1 - 0.22 * smoothstep(0.003, 0.001, abs(rim - 0.016)) - 0.25 * smoothstep(0.002, 0.0, rim))
+    elif material == _HAIR:
+        turn = np.arctan2(x, z - 0.07)
+        ragged = 0.010 * noise2(turn * 45 + 300, 3.5) + 0.003
+        _mix(out, paint[3], paint[4], paint[5], 0.75 * smoothstep(ragged, 0.2 * ragged, rim))
 
 
 @kernel
@@ -168,14 +189,13 @@ def _light(material, p, n, ray, albedo_, ambient, row, light, light_R, depth, ou
 
 
 @kernel
-def shade(
-    face, vertices, faces, material, normals, place, occlusion, paint, camera, R, T, light, light_R, depth, samples,
-    colour, cover, person,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+def shade(face, mesh, paint, camera, R, T, light, light_R, depth, samples, colour, cover, person):  # type: ignore[no-untyped-def]
     """Shade a window rastered with samples x samples samples a pixel.
 
+    `mesh`: vertices (camera frame), faces, material, normals (world), place, occlusion, rim; see _Instant.
     `colour` gets the light of the covered samples, `cover` and `person` the covered shares of each pixel.
     """
+    vertices, faces, material, normals, place, occlusion, rim = mesh
     edge = np.empty((3, 3))
     base, out, p, n, ray = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     share = 1.0 / (samples * samples)
@@ -204,8 +224,13 @@ def shade(
             kind = material[index]
             row = paint[kind]
             albedo(kind, x, y, z, row, base)
+            _edge(kind, w0 * rim[i] + w1 * rim[j] + w2 * rim[k], x, z, row, base)
             if row[9] > 0:  # wrinkles
-                one = row[9] * np.cos(y * 46 + 4.0 * np.sin(x * 17 + 2) + 3.0 * np.sin(z * 15)) * noise2(x * 9, y * 9 + z * 5)
+                one = (
+                    row[9]
+                    * np.cos(y * 46 + 4.0 * np.sin(x * 17 + 2) + 3.0 * np.sin(z * 15))
+                    * noise2(x * 9, y * 9 + z * 5)
+                )
                 two = row[9] * np.cos(x * 40 + y * 24 + 3.0 * np.sin(y * 13 + z * 21)) * noise2(x * 7 + 9, y * 11)
                 n[0] += 0.8 * two
                 n[1] += 0.8 * two
@@ -248,8 +273,12 @@ def floor_shadow(top, left, camera, R, T, light, light_R, low, high, feet, out):
             if 0 <= a < low.shape[1] - 1 and 0 <= b < low.shape[0] - 1:
                 i, j = int(a), int(b)
                 s, r = a - i, b - j
-                near = (low[j, i] * (1 - s) + low[j, i + 1] * s) * (1 - r) + (low[j + 1, i] * (1 - s) + low[j + 1, i + 1] * s) * r
-                far = (high[j, i] * (1 - s) + high[j, i + 1] * s) * (1 - r) + (high[j + 1, i] * (1 - s) + high[j + 1, i + 1] * s) * r
+                near = (low[j, i] * (1 - s) + low[j, i + 1] * s) * (1 - r) + (
+                    low[j + 1, i] * (1 - s) + low[j + 1, i + 1] * s
+                ) * r
+                far = (high[j, i] * (1 - s) + high[j, i + 1] * s) * (1 - r) + (
+                    high[j + 1, i] * (1 - s) + high[j + 1, i + 1] * s
+                ) * r
                 blocked = 1 - (1 - near) * (1 - far)
             distance2 = q0 * q0 + q1 * q1 + q2 * q2
             key = light[4] * light[2] / np.sqrt(distance2) / (1.2 + distance2)
