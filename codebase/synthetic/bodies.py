@@ -152,5 +152,6 @@ def make_person(subject: int, *, seed: int) -> Person:
     return Person(
         tuple(float(b) for b in betas), _skin(tone, rng.normal(0, 0.04)), styles[rng.integers(4)], hair, top, bottom,
         (WHITE, CHARCOAL, LEATHER, TAN)[rng.integers(4)], skirt,
-        0.0 if woman else float(rng.choice([0.1, 0.2, 0.7])), 0.75 if woman else 0.25, motion_seed=subject + 1000 * seed,
+        0.0 if woman else float(rng.choice([0.1, 0.2, 0.7])), 0.75 if woman else 0.25,
+        motion_seed=subject + 1000 * seed,
     )  # fmt: skip

@@ -89,7 +89,7 @@ class _Instant:
     occlusion: ndarray
     rim: ndarray
     light: Float[ndarray, "14"]
-    light_R: Float[ndarray, "3 3"]
+    light_turn: Float[ndarray, "3 3"]
     depth: Float32[ndarray, "map map"]
     low: Float32[ndarray, "map map"]
     high: Float32[ndarray, "map map"]
@@ -167,8 +167,8 @@ def _instant(session: Session, take: Take, frame: int) -> _Instant:
     vertices = bare[outfit.first] * (1 - weight) + bare[outfit.second] * weight + outward * outfit.offset_m[:, None]
     faces, material, place = outfit.faces, outfit.material, outfit.place_m
     occlusion, rim = outfit.occlusion, outfit.rim_m
-    if take.seat_m is not None:
-        points, stool = _stool(take)
+    if (seat := _stool(take)) is not None:
+        points, stool = seat
         faces = np.concatenate([faces, stool.astype(np.int32) + np.int32(len(vertices))])
         material = np.concatenate([material, np.full(len(stool), SEAT, np.uint8)])
         vertices = np.concatenate([vertices, points])
@@ -191,10 +191,13 @@ def outfit_feet(vertices: Float[ndarray, "n 3"], body: BodyArrays) -> Float[ndar
     return feet.astype(float)
 
 
-def _stool(take: Take) -> tuple[Float[ndarray, "points 3"], ndarray]:
-    """A round stool under where the pelvis is on average."""
-    seat = float(take.seat_m or 0.0)
-    middle = np.median(take.pelvis_m, axis=0)
+def _stool(take: Take) -> tuple[Float[ndarray, "points 3"], ndarray] | None:
+    """A round stool where the pelvis is while somebody sits; none if nobody does."""
+    seat = take.seat_m or 0.0
+    seated = take.pelvis_m[:, 2] < seat + 0.25
+    if take.seat_m is None or not seated.any():
+        return None
+    middle = np.median(take.pelvis_m[seated], axis=0)
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     profile = [(0.10, 0.0), (0.17, 0.0), (0.17, 0.02), (0.035, 0.05), (0.035, seat - 0.10), (0.19, seat - 0.06),
                (0.195, seat - 0.05), (0.195, seat - 0.012), (0.18, seat)]  # fmt: skip
@@ -253,7 +256,7 @@ def _shoot(
     lens = np.array([*camera.f_px, *camera.c_px])
     T = camera.T_mm / 1000
     floor_shadow(
-        top, left, lens, camera.R, T, instant.light, instant.light_R, instant.low, instant.high, instant.feet, linear
+        top, left, lens, camera.R, T, instant.light, instant.light_turn, instant.low, instant.high, instant.feet, linear
     )
     colour, cover, person = (
         np.zeros_like(linear),
@@ -294,5 +297,5 @@ def _draw(
     )  # fmt: skip
     shade(
         raster.face, mesh, session.outfit.paint, lens, camera.R, camera.T_mm / 1000,
-        instant.light, instant.light_R, instant.depth, samples, colour[part], cover[part], person[part],
+        instant.light, instant.light_turn, instant.depth, samples, colour[part], cover[part], person[part],
     )  # fmt: skip

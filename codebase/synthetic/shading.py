@@ -123,7 +123,7 @@ def albedo(material, x, y, z, paint, out):  # type: ignore[no-untyped-def]
 @kernel
 def _edge(material, rim, x, z, paint, out):  # type: ignore[no-untyped-def]
     """What happens near the edge of a shell, `rim` metres inside it: a seam in cloth, thin hair."""
-    if material == _TOP or material == _BOTTOM:
+    if material in (_TOP, _BOTTOM):
         _scale(out, 1 - 0.22 * smoothstep(0.003, 0.001, abs(rim - 0.016)) - 0.25 * smoothstep(0.002, 0.0, rim))
     elif material == _HAIR:
         turn = np.arctan2(x, z - 0.07)
