@@ -176,14 +176,14 @@ def _instant(session: Session, take: Take, frame: int) -> _Instant:
         occlusion = np.concatenate([occlusion, np.full(len(points), 0.6)])
         rim = np.concatenate([rim, np.ones(len(points))])
     light, light_R, depth, low, high = _key_light(session.lights, vertices, faces, take.pelvis_m[frame])
-    ends = outfit_feet(bare, session.body)
+    ends = _feet(bare, session.body)
     return _Instant(
         vertices, vertex_normals(vertices, faces), faces, material, place, occlusion, rim,
         light, light_R, depth, low, high, ends,
     )  # fmt: skip
 
 
-def outfit_feet(vertices: Float[ndarray, "n 3"], body: BodyArrays) -> Float[ndarray, "4 3"]:
+def _feet(vertices: Float[ndarray, "n 3"], body: BodyArrays) -> Float[ndarray, "4 3"]:
     """Heels' and toes' places: the feet that darken the floor."""
     rows = [SMPL.index(name) for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
     feet = body.J_regressor[rows] @ vertices[: len(body.v_template)]
