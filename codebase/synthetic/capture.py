@@ -161,7 +161,6 @@ def _instant(session: Session, take: Take, frame: int) -> _Instant:
     bare = take.vertices_m[frame].astype(float)
     normals = np.zeros_like(bare)
     count = len(session.body.v_template)
-    count = len(session.body.v_template)
     normals[:count] = vertex_normals(bare[:count], session.body.faces)
     weight = outfit.weight[:, None]
     outward = normals[outfit.first] * (1 - weight) + normals[outfit.second] * weight
