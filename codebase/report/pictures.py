@@ -43,12 +43,12 @@ def person(material: Material, row: int, *, size: int, box_mm: float = 2200.0) -
     root_cam = world_to_camera(views.root_world_mm[row][None], views.R[row], views.T_mm[row])[0]
     affine = crop_from_image(root_cam, views.f_px[row], views.c_px[row], box_mm=box_mm, size_px=size)
     # Pixels beyond the frame repeat its border: a black bar would be read as part of the picture.
-    cut = _warp(read_frame(path), affine, size)
+    cut = resample(read_frame(path), affine, size)
     return cut, crop_intrinsics(affine, views.f_px[row], views.c_px[row])
 
 
-def _warp(image: Image, affine: np.ndarray, size: int) -> Square:
-    """Resample; a frame that shrinks is averaged first, since a warp reads only a few neighbours."""
+def resample(image: Image, affine: Float[ndarray, "2 3"], size: int) -> Square:
+    """A square cut of side `size`; a frame that shrinks is averaged first, since a warp reads only a few neighbours."""
     while affine[0, 0] < 0.5:
         image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         # centre of the new pixel i lies at 2 i + 0.5 of the old ones

@@ -87,8 +87,8 @@ def curves(training: Training) -> Curves:
     charts = []
     for base in bases:
         series = {name: _series(training, name) for name in (base, f"val/{base}") if name in names}
-        chart = line_chart(series, title=base)
-        if chart:
+        if any(y for points in series.values() for _, y in points):  # a loss that is switched off says nothing
+            chart = line_chart(series, title=base)
             charts.append((_caption(base, series), chart))
     return Curves(training.stage, TITLES.get(training.stage, training.stage), training.step, tuple(charts))
 

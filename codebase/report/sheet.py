@@ -11,19 +11,22 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from codebase.data.human36m import Folder, list_frames, parse_folder, read_frame
+from codebase.data.human36m import Folder, list_frames, parse_folder, read_frame, read_meta
 from codebase.errors import DataError
 from codebase.files import atomic_path
-from codebase.skeleton import H36M_ACTS
+from codebase.geometry import crop_from_image, world_to_camera
+from codebase.report.pictures import resample
+from codebase.skeleton import H36M, H36M_ACTS
 
 GAP, HEADER = 4, 22
+BOX_MM = 2300.0
 
 
 def contact_sheet(tree: Path, *, camera: int, side: int = 150) -> UInt8[ndarray, "height width 3"]:
     """A row a subject, a column an act: the middle frame of the first subaction, seen by one camera, or by the next.
 
     Raises:
-        DataError: the tree has no frames.
+        DataError: the tree has no frames, or a meta file is refused.
     """
     folders = [folder for path in sorted(tree.iterdir()) if path.is_dir() and (folder := parse_folder(path.name))]
     chosen: dict[tuple[int, int], Folder] = {}
@@ -48,10 +51,14 @@ def contact_sheet(tree: Path, *, camera: int, side: int = 150) -> UInt8[ndarray,
 
 
 def _middle(tree: Path, folder: Folder, side: int) -> np.ndarray:
+    """The middle frame, cut about the person so that faces and clothes can be seen."""
     frames = list_frames(tree / folder.name, folder.name)
-    image = read_frame(folder.file(tree, int(frames[len(frames) // 2])))
-    edge = min(image.shape[:2])
-    return cv2.resize(image[:edge, :edge], (side, side), interpolation=cv2.INTER_AREA)
+    frame = int(frames[len(frames) // 2])
+    meta = read_meta(tree / folder.name)
+    root_world = meta.pose3d_world_mm[frame - 1, H36M.index("root")]
+    root_cam = world_to_camera(root_world[None], meta.R, meta.T_mm)[0]
+    affine = crop_from_image(root_cam, meta.f_px, meta.c_px, box_mm=BOX_MM, size_px=side)
+    return resample(read_frame(folder.file(tree, frame)), affine, side)
 
 
 def _write(sheet: np.ndarray, text: str, x: int, y: int) -> None:

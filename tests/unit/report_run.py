@@ -12,7 +12,7 @@ import torch
 
 from codebase.body.arrays import lbs_numpy, load_body, rotation_matrices
 from codebase.config import Config, to_yaml
-from codebase.data.human36m import Folder
+from codebase.data.human36m import Folder, write_meta
 from codebase.data.index import Index, Views, write_index
 from codebase.data.scan import Exclusion
 from codebase.files import create_h5, write_json, write_text
@@ -133,6 +133,12 @@ def _camera(azimuth):  # type: ignore[no-untyped-def]
 
 
 def _write_frames(root: Path, index: Index) -> None:
+    for row in range(len(index.views.camera)):
+        folder, mine = index.views.folder(row), index.view == row
+        (root / folder.name).mkdir(parents=True)
+        camera = {key: getattr(index.views, key)[row] for key in ("R", "T_mm", "f_px", "c_px")}
+        poses = index.joints_world_mm[index.instant[mine]].astype(np.float64)
+        write_meta(root / folder.name, pose3d_world_mm=poses, **camera, width=SIZE, height=SIZE)
     for row in range(len(index)):
         view = index.view[row]
         folder = Folder(*(int(getattr(index, key)[row]) for key in ("subject", "action", "subaction", "camera")))
