@@ -35,6 +35,9 @@ class EncDecConfig(TrainConfig):
     points: PositiveInt = Field(200, description="points of L_3d (200 in the paper)")
     appearance: PositiveInt = Field(128, description="free features of L_app, beside the palette's colours")
     palette: int = Field(24, ge=0, description="colours that are picked from the input; 0: none, as in the paper")
+    encoder_background: bool = Field(
+        True, description="the encoder also sees how its image differs from its camera's background"
+    )
     encoder_blocks: tuple[PositiveInt, ...] = Field((2, 2, 2, 2), description="residual blocks of each encoder stage")
     encoder_widths: tuple[PositiveInt, ...] = Field((64, 128, 256, 512), description="channels of each encoder stage")
     bottleneck: bool = Field(False, description="bottleneck blocks, as in ResNet-50")
@@ -110,6 +113,8 @@ class SmplConfig(TrainConfig):
     silhouette_weight: NonNegativeFloat = Field(1.0, description="of the pyramid of squared mask differences")
     prior_weight: NonNegativeFloat = Field(0.02, description="of -log P(real) of the prior")
     betas_weight: NonNegativeFloat = Field(0.005, description="of the mean square of the betas")
+    views_weight: NonNegativeFloat = Field(3.0, description="of the difference of bodies seen by two cameras at once")
+    shear_weight: NonNegativeFloat = Field(0.1, description="of the raw rotation columns' distance from orthonormal")
     silhouette_from: int = Field(100, ge=0, description="first step with silhouettes")
     silhouette_samples: PositiveInt = Field(4, description="samples a step that are drawn, each in all its views")
 

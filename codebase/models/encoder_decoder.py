@@ -72,17 +72,19 @@ class Encoder(nn.Module):
         self.points, self.palette = config.points, config.palette
         self.body = ResNet(
             config.encoder_blocks, config.encoder_widths, bottleneck=config.bottleneck, stem=config.stem,
-            norm=config.norm,
+            norm=config.norm, inputs=6 if config.encoder_background else 3,
         )  # fmt: skip
+        self.sees_background = config.encoder_background
         side = -(-size // self.body.stride)
         self.latent = nn.Linear(self.body.channels[-1] * side * side, config.points * 3 + config.appearance)
         self.dropout = nn.Dropout(config.latent_dropout)
         if config.palette:
             self.look = nn.ModuleList(nn.Conv2d(channels, config.palette, 1) for channels in self.body.channels)
 
-    def forward(self, image: Float[Tensor, "b 3 size size"]) -> Latent:
-        """Encode images, RGB in [0, 1]."""
-        stages = self.body((image - 0.5) * 4)
+    def forward(self, image: Float[Tensor, "b 3 size size"], background: Float[Tensor, "b 3 size size"]) -> Latent:
+        """Encode images, RGB in [0, 1]; `background` is the same camera's empty scene (see encoder_background)."""
+        seen = (image - 0.5) * 4
+        stages = self.body(torch.cat([seen, (image - background) * 4], dim=1) if self.sees_background else seen)
         code = self.dropout(self.latent(stages[-1].flatten(1))).float()
         points, free = code.split([self.points * 3, code.shape[1] - self.points * 3], dim=1)
         appearance = torch.cat([self._colours(image, stages).flatten(1), free], dim=1) if self.palette else free
@@ -180,6 +182,7 @@ class EncoderDecoder(nn.Module):
     def forward(
         self,
         image: Float[Tensor, "b 3 size size"],
+        own_background: Float[Tensor, "b 3 size size"],
         rotation: Float[Tensor, "b 3 3"],
         background: Float[Tensor, "b 3 size size"],
     ) -> Rendering:
@@ -187,10 +190,11 @@ class EncoderDecoder(nn.Module):
 
         Args:
             image: source crops, RGB in [0, 1].
+            own_background: the source camera's empty scene in the source's crop.
             rotation: R_world_im[target] @ R_world_im[source].T.
             background: the target camera's empty scene in the target's crop.
         """
-        latent = self.encoder(image)
+        latent = self.encoder(image, own_background)
         return self.decoder(rotate(latent.points, rotation), latent.appearance, background)
 
 

@@ -19,7 +19,7 @@ from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
 from codebase.training.state import load_checkpoint
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: Config, *, checkpoint: Path, crops: Path, output: Path) -> None:
@@ -62,13 +62,15 @@ def _encode(encoder: Encoder, store: CropStore, config: Config, device: torch.de
     """L_3d (rows, points, 3) and L_app (rows, features), float32."""
     points, appearance = [], []
     for rows in in_turn(np.arange(len(store)), config.embed.batch_size):
-        image = as_image(store.gather(rows, ("image",))["image"].to(device))
+        seen = store.gather(rows, ("image", "background"))
+        image, background = (as_image(seen[name].to(device)) for name in ("image", "background"))
         with autocast(config.enc_dec.precision, device):
-            latent = encoder(image)
+            latent = encoder(image, background)
         points.append(latent.points.float().cpu().numpy())
         appearance.append(latent.appearance.float().cpu().numpy())
     if not points:
-        latent = encoder(torch.zeros(1, 3, store.size, store.size, device=device))
+        nothing = torch.zeros(1, 3, store.size, store.size, device=device)
+        latent = encoder(nothing, nothing)
         return np.zeros((0, *latent.points.shape[1:]), np.float32), np.zeros(
             (0, latent.appearance.shape[1]), np.float32
         )

@@ -20,7 +20,7 @@ from codebase.training.precision import place
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
 
-VERSION = 1
+VERSION = 2
 
 
 def run(

@@ -34,7 +34,7 @@ class Pairs:
     """A batch of pairs as tensors: first half source -> target, second half the other way round.
 
     Attributes:
-        image, background, mask: of both directions' source views, (2b, ...); partner: of each sample (b, ...).
+        image, background, mask: of both directions' source views, (2b, ...); of the partner (b, ...).
         rotation: of the source's latent into the target's frame.
         other: row of the view that is to be painted.
     """
@@ -44,6 +44,7 @@ class Pairs:
     mask: Float[Tensor, "n 1 size size"]
     has_mask: Tensor
     partner: Float[Tensor, "b 3 size size"]
+    partner_background: Float[Tensor, "b 3 size size"]
     rotation: Float[Tensor, "n 3 3"]
     other: Int64[Tensor, " n"]
 
@@ -55,7 +56,7 @@ def make_pairs(batch: Mapping[str, Tensor], colour_strength: float) -> Pairs:
     masks = torch.stack([batch[view + "mask"] for view in VIEWS], dim=1) / 255.0
     if colour_strength > 0:
         images = _recoloured(images, masks, batch, colour_strength)
-    views = [images[:, index].permute(0, 3, 1, 2) for index in range(5)]  # the partner's background is not needed
+    views = [images[:, index].permute(0, 3, 1, 2) for index in range(2 * len(VIEWS))]
     world = batch["R_world_im"]
     there = batch["target_R_world_im"] @ world.transpose(1, 2)
     rows = torch.arange(count, device=world.device)
@@ -65,6 +66,7 @@ def make_pairs(batch: Mapping[str, Tensor], colour_strength: float) -> Pairs:
         mask=torch.cat([masks[:, 0], masks[:, 1]])[:, None],
         has_mask=torch.cat([batch["has_mask"], batch["target_has_mask"]]),
         partner=views[2],
+        partner_background=views[5],
         rotation=torch.cat([there, there.transpose(1, 2)]),
         other=torch.cat([rows + count, rows]),
     )
@@ -95,7 +97,8 @@ def learn_step(net: EncoderDecoder, batch: Mapping[str, Tensor], config: EncDecC
     pairs = make_pairs(batch, config.colour_augmentation)
     count, device = len(pairs.partner), pairs.image.device
     with autocast(config.precision, device):
-        latent = net.encoder(torch.cat([pairs.image, pairs.partner]))
+        backgrounds = torch.cat([pairs.background, pairs.partner_background])
+        latent = net.encoder(torch.cat([pairs.image, pairs.partner]), backgrounds)
         points, own = latent.points[: 2 * count], latent.appearance[: 2 * count]
         partner = latent.appearance[2 * count :].repeat(2, 1)
         swapped = (torch.rand(2 * count) < config.swap_appearance).to(device)[:, None]
@@ -166,11 +169,14 @@ def paint(
 ) -> Painted:
     """Novel views of rows `source` from the cameras of rows `target`, RGB in [0, 1]. The net is in eval mode."""
     device = next(net.parameters()).device
-    seen = store.gather(source, ("image", "R_world_im"))
+    seen = store.gather(source, ("image", "background", "R_world_im"))
     wanted = store.gather(target, ("background", "R_world_im"))
     rotation = (wanted["R_world_im"] @ seen["R_world_im"].transpose(1, 2)).to(device)
     with autocast(precision, device):  # type: ignore[arg-type]
-        image = net(as_image(seen["image"].to(device)), rotation, as_image(wanted["background"].to(device))).image
+        shown, empty, behind = (
+            as_image(pixels.to(device)) for pixels in (seen["image"], seen["background"], wanted["background"])
+        )
+        image = net(shown, empty, rotation, behind).image
     return image.permute(0, 2, 3, 1).clamp(0, 1).float().cpu().numpy()
 
 

@@ -49,10 +49,10 @@ def test_stages_halve_the_resolution(stem, sides, norm):
 def test_shapes(palette, norm):
     net = tiny(palette=palette, norm=norm)
     image, background = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
-    latent = net.encoder(image)
+    latent = net.encoder(image, background)
     assert latent.points.shape == (2, 6, 3)
     assert latent.appearance.shape == (2, 4 + 3 * palette)
-    painted = net(image, torch.eye(3).repeat(2, 1, 1), background)
+    painted = net(image, background, torch.eye(3).repeat(2, 1, 1), background)
     assert painted.image.shape == painted.foreground.shape == (2, 3, 32, 32)
     expected = painted.alpha * painted.foreground + (1 - painted.alpha) * background
     torch.testing.assert_close(painted.image, expected)
@@ -61,13 +61,22 @@ def test_shapes(palette, norm):
 def test_the_palette_holds_colours_of_the_input():
     net = tiny().eval()
     image = torch.rand(4, 3, 32, 32) * torch.tensor([0.2, 0.5, 1.0])[:, None, None]
-    colours = net.encoder(image).appearance[:, :9].unflatten(1, (3, 3))
+    colours = net.encoder(image, torch.zeros_like(image)).appearance[:, :9].unflatten(1, (3, 3))
     assert (colours >= 0).all()
     assert (colours.amax(dim=(0, 1)) <= torch.tensor([0.2, 0.5, 1.0])).all()
 
 
+def test_the_encoder_sees_its_background_only_where_the_config_says_so():
+    image = torch.rand(2, 3, 32, 32)
+    for sees in (True, False):
+        net = tiny(encoder_background=sees).eval()
+        first, second = (net.encoder(image, torch.full_like(image, grey)).points for grey in (0.2, 0.8))
+        assert torch.equal(first, second) is not sees
+        assert net.encoder.body.conv1.in_channels == (6 if sees else 3)
+
+
 def test_latents_are_linear_not_rectified():
-    points = tiny().encoder(torch.rand(8, 3, 32, 32)).points
+    points = tiny().encoder(torch.rand(8, 3, 32, 32), torch.rand(8, 3, 32, 32)).points
     assert (points < 0).float().mean() > 0.2
     assert points.std(dim=0).mean() > 0.05, "different images must differ from the start"
 
@@ -94,16 +103,16 @@ def test_every_weight_learns():
     for part in net.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.ones_(part.weight)
-    net(image, torch.eye(3).repeat(4, 1, 1), background).image.square().sum().backward()
+    net(image, background, torch.eye(3).repeat(4, 1, 1), background).image.square().sum().backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
 def test_bf16_stays_close_to_fp32():
     net = tiny().eval()
     image, background, rotation = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32), torch.eye(3).repeat(4, 1, 1)
-    exact = net(image, rotation, background)
+    exact = net(image, background, rotation, background)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        near = net(image, rotation, background)
+        near = net(image, background, rotation, background)
     assert near.image.dtype is torch.float32
     assert (near.image - exact.image).abs().max() < 0.05
 
