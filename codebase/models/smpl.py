@@ -36,7 +36,9 @@ class SmplHead(nn.Module):
     """(L_3d, L_app) to SMPL parameters in the im frame.
 
     No tanh: the original squashed axis-angle vectors to one radian, so nobody could face away. A linear part gives the
-    global orientation two weighted sums of the latent points, which turn exactly as the points turn.
+    global orientation two weighted sums of the latent points, which turn exactly as the points turn. The pose comes
+    from L_3d alone and the shape from L_app alone: with one labelled subject, whose L_app hardly varies, a pose that
+    reads L_app fails on everybody else.
 
     Args:
         points: 3D points of L_3d.
@@ -51,6 +53,7 @@ class SmplHead(nn.Module):
     mean: Tensor
     offset: Tensor
     scale: Tensor
+    scale_3d: Tensor
 
     def __init__(
         self,
@@ -65,41 +68,59 @@ class SmplHead(nn.Module):
     ) -> None:
         super().__init__()
         self.enter_3d = nn.Linear(points * 3, width)
-        self.enter_app = nn.Linear(appearance, width)
+        self.shape = nn.Sequential(nn.Linear(appearance, 64), nn.SiLU(), nn.Linear(64, BETAS))
         self.turning = nn.Linear(points, 2, bias=False)
         self.body = nn.Sequential(*(Residual(width, dropout) for _ in range(blocks)), nn.LayerNorm(width))
-        self.leave = nn.Linear(width, PARAMETERS)
+        self.leave = nn.Linear(width, JOINTS * 6)
         with torch.no_grad():  # start at the mean, yet let gradients pass
-            self.leave.weight.mul_(0.1)
-            self.leave.bias.zero_()
+            for last in (self.leave, self.shape[-1]):
+                last.weight.mul_(0.1)
+                last.bias.zero_()
             self.turning.weight.zero_()
         self.register_buffer("mean", torch.cat([to_6d(mean_rotmats).flatten(), mean_betas]))
         self.register_buffer("offset", torch.zeros(appearance))
-        self.register_buffer("scale", torch.ones(1 + appearance))
+        self.register_buffer("scale", torch.ones(appearance))
+        self.register_buffer("scale_3d", torch.ones(points, 1))
 
     @torch.no_grad()
     def fit_input(self, L_3d: Float[Tensor, "samples points 3"], L_app: Float[Tensor, "samples app"]) -> None:
         """Take the units of the embedding from (unlabelled) samples of all training subjects.
 
-        L_3d gets one factor for all coordinates, so that rotating it stays a rotation; L_app is standardised.
+        Each point of L_3d gets one factor for its coordinates, so that rotating it stays a rotation; L_app is
+        standardised. A unit that hardly moves must not blow up on a subject that moves it, hence the floors.
         """
+        size = L_3d.square().mean(dim=(0, 2)).sqrt()[:, None]
+        self.scale_3d.copy_(size.clamp_min(0.1 * float(size.mean().clamp_min(1e-6))))
         self.offset.copy_(L_app.mean(dim=0))
-        self.scale[0] = L_3d.square().mean().sqrt().clamp_min(1e-6)
-        # a unit that never moved must not blow up on a subject that moves it
-        self.scale[1:] = L_app.std(dim=0).clamp_min(0.1 * L_app.std().clamp_min(1e-6))
+        self.scale.copy_(L_app.std(dim=0).clamp_min(0.1 * float(L_app.std().clamp_min(1e-6))))
 
     def forward(
         self, L_3d: Float[Tensor, "batch points 3"], L_app: Float[Tensor, "batch app"]
     ) -> Float[Tensor, "batch 154"]:
         """Raw parameters: 24 x 6 rotation columns and 10 betas; `split` reads them."""
-        app = ((L_app - self.offset) / self.scale[1:]).clamp(-4, 4)
-        x = self.enter_3d(L_3d.flatten(1) / self.scale[0]) + self.enter_app(app)
-        return self.mean + self.leave(self.body(x))
+        app = ((L_app - self.offset) / self.scale).clamp(-4, 4)
+        points = L_3d / self.scale_3d
+        # people differ in how far the encoder spreads their points, which says nothing of their pose
+        points = points / points.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1e-6)
+        turning = self.turning(points.transpose(1, 2)).flatten(1)
+        pose = self.leave(self.body(self.enter_3d(points.flatten(1))))
+        pose = pose + nn.functional.pad(turning, (0, pose.shape[1] - 6))
+        return self.mean + torch.cat([pose, self.shape(app)], dim=1)
 
 
 def split(raw: Float[Tensor, "batch 154"]) -> tuple[Float[Tensor, "batch 24 3 3"], Float[Tensor, "batch 10"]]:
     """Rotations (global one first) and betas of raw parameters."""
     return from_6d(raw[:, :-BETAS].reshape(len(raw), JOINTS, 6)), raw[:, -BETAS:]
+
+
+def shear(raw: Float[Tensor, "batch 154"]) -> Float[Tensor, ""]:
+    """How far the pairs of columns are from orthonormal: mean squared difference of their products from the identity.
+
+    Gram-Schmidt hides it, yet long columns turn slowly where they were learned and wildly elsewhere.
+    """
+    columns = raw[:, :-BETAS].reshape(len(raw), JOINTS, 3, 2)
+    products = columns.transpose(2, 3) @ columns
+    return (products - torch.eye(2, device=raw.device)).square().mean()
 
 
 def build(section: SmplConfig, points: int, appearance: int, mean_rotmats: Float[Tensor, "24 3 3"]) -> SmplHead:

@@ -48,8 +48,9 @@ def run(
 ) -> None:
     """Train the head; its checkpoint holds the module `smpl` and, in `extra`, the mean body that it started from.
 
-    Joints are read of `smpl.label_subjects` alone, masks of `smpl.mask_subjects`; the other training subjects only
-    give the embedding's units. As in the original system the root's true place is given to the silhouettes.
+    Joints are read of `smpl.label_subjects` alone, masks of `smpl.mask_subjects`. Of the other training subjects the
+    embeddings alone are seen: the prior judges their bodies, and two views of an instant must give one body. As in
+    the original system the root's true place is given to the silhouettes.
 
     Args:
         config: the whole config; `smpl` and `runtime` are used.
@@ -136,6 +137,14 @@ class Samples:
         own = {"L_3d": self.L_3d[rows], "L_app": self.L_app[rows]}
         return own | self.store.gather(rows, ("joints_im_mm", "R_world_im"))
 
+    def gather_twice(self, rows: Rows) -> Batch:
+        """Embeddings of rows and of each one's next view of the same instant (itself where there is one camera)."""
+        start, length = runs(self.store.instant)
+        block = np.searchsorted(start, rows, side="right") - 1
+        both = np.concatenate([rows, start[block] + (rows - start[block] + 1) % length[block]])
+        own = {"L_3d": self.L_3d[both], "L_app": self.L_app[both]} | self.store.gather(both, ("R_world_im",))
+        return {f"twice/{name}": value for name, value in own.items()}
+
     def gather_views(self, rows: Rows) -> Batch:
         """Embeddings of rows, and masks and cameras of all views of their instants (`seen` where there is a mask)."""
         start, length = runs(self.store.instant)
@@ -175,6 +184,13 @@ def _streams(section: SmplConfig, train: Samples, device: torch.device) -> _Toge
     return _Together(
         labelled=Frames(labelled, train.gather, batch_size=section.batch_size, seed=seed, device=device),
         masked=Frames(masked, train.gather_views, batch_size=samples, seed=seed, device=device),
+        twice=Frames(
+            np.arange(len(train.store)),
+            train.gather_twice,
+            batch_size=section.batch_size // 2,
+            seed=seed,
+            device=device,
+        ),
     )
 
 

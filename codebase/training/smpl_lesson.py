@@ -12,7 +12,7 @@ from codebase.config import SmplConfig
 from codebase.models.encoder_decoder import rotate
 from codebase.models.pose import vertical_turns
 from codebase.models.prior import Prior
-from codebase.models.smpl import SmplHead, split
+from codebase.models.smpl import SmplHead, shear, split
 from codebase.render.silhouette import silhouette
 from codebase.skeleton import H36M
 from codebase.training import optim
@@ -33,25 +33,30 @@ class Lesson:
     def __call__(self, batch: Batch, optimizer: torch.optim.Optimizer, *, with_silhouettes: bool) -> dict[str, Tensor]:
         """Losses (unweighted), and each one's share of the gradient at the output."""
         section = self.section
-        prefixes = ("", "views/") if with_silhouettes and section.silhouette_weight > 0 else ("",)
+        draws = with_silhouettes and section.silhouette_weight > 0
+        prefixes = ("", "twice/", "views/") if draws else ("", "twice/")
         points, app, turn = (
             torch.cat(part) for part in zip(*(self._augmented(batch, p) for p in prefixes), strict=True)
         )
         raw = self.head(points, app)
         out = raw.detach().requires_grad_()
         rotmats, betas = split(out)
-        count = len(batch["L_3d"])
+        count, until = len(batch["L_3d"]), len(batch["L_3d"]) + len(batch["twice/L_3d"])
         losses = {
             "joints": self._joints(rotmats[:count], betas[:count], rotate(batch["joints_im_mm"], turn[:count])),
             "prior": self.prior.loss(rotmats, betas),
             "betas": betas.square().mean(),
+            "shear": shear(out),
+            "views": self._views(rotmats[count:until], betas[count:until], turn[count:until], batch),
         }
-        if len(prefixes) == 2:
-            losses["silhouettes"] = self._silhouettes(rotmats[count:], betas[count:], turn[count:], batch)
+        if draws:
+            losses["silhouettes"] = self._silhouettes(rotmats[until:], betas[until:], turn[until:], batch)
         weights = {
             "joints": section.joints_weight,
             "prior": section.prior_weight,
             "betas": section.betas_weight,
+            "shear": section.shear_weight,
+            "views": section.views_weight,
             "silhouettes": section.silhouette_weight,
         }
         gradients = {
@@ -69,8 +74,8 @@ class Lesson:
         points, app, world = (batch[prefix + name] for name in ("L_3d", "L_app", "R_world_im"))
         angle = (torch.rand(len(points)) * 2 * torch.pi * self.section.turn).to(points.device)
         turn = vertical_turns(world, angle)
-        noise = self.section.noise * self.head.scale[0] * torch.randn(points.shape).to(points.device)
-        noise_app = self.section.noise * self.head.scale[1:] * torch.randn(app.shape).to(app.device)
+        noise = self.section.noise * self.head.scale_3d * torch.randn(points.shape).to(points.device)
+        noise_app = self.section.noise * self.head.scale * torch.randn(app.shape).to(app.device)
         return rotate(points, turn) + noise, app + noise_app, turn
 
     def _joints(
@@ -81,6 +86,20 @@ class Lesson:
     ) -> Float[Tensor, ""]:
         found = joints_about_root_m(self.layer, betas, rotmats)
         return (found - MM_TO_M * target_mm).norm(dim=2).mean() / UNIT_M
+
+    def _views(
+        self,
+        rotmats: Float[Tensor, "twice 24 3 3"],
+        betas: Float[Tensor, "twice 10"],
+        turn: Float[Tensor, "twice 3 3"],
+        batch: Batch,
+    ) -> Float[Tensor, ""]:
+        """Difference of the bodies seen by two cameras in one instant, both turned to the world; needs no label."""
+        world = batch["twice/R_world_im"].transpose(1, 2) @ turn.transpose(1, 2)
+        turned = torch.cat([(world @ rotmats[:, 0])[:, None], rotmats[:, 1:]], dim=1)
+        first, second = turned.chunk(2)
+        shape, other = betas.chunk(2)
+        return (first - second).square().mean() + 0.1 * (shape - other).square().mean()
 
     def _silhouettes(
         self,

@@ -102,27 +102,26 @@ def test_silhouettes_pull_a_body_upright(people: People, train: train_smpl.Sampl
 
 def test_shares_of_the_gradient_add_up(train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
     optimizer = torch.optim.SGD(lesson.head.parameters(), 0.0)
-    batch = train.gather(np.arange(4)) | train.gather_views(np.arange(2))
+    batch = train.gather(np.arange(4)) | train.gather_twice(np.arange(3)) | train.gather_views(np.arange(2))
     found = lesson(batch, optimizer, with_silhouettes=True)
     shares = [float(value) for name, value in found.items() if name.startswith("gradient_share/")]
-    assert len(shares) == 4
+    assert len(shares) == 6
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     assert min(shares) > 0
     before = lesson(batch, optimizer, with_silhouettes=False)
     assert "silhouettes" not in before
 
 
-def test_gradients_of_the_parts_add_up(
-    train: train_smpl.Samples, lesson: smpl_lesson.Lesson
-) -> None:
-    section = lesson.section.model_copy(update={"turn": False, "noise": 0.0, "dropout": 0.0, "gradient_clip": 1e9})
+def test_gradients_of_the_parts_add_up(train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
+    alone = {"views_weight": 0.0, "prior_weight": 0.0, "shear_weight": 0.0, "betas_weight": 0.0}
+    quieted = {"turn": False, "noise": 0.0, "dropout": 0.0, "gradient_clip": 1e9}
+    section = lesson.section.model_copy(update=quieted | alone)
     quiet = smpl_lesson.Lesson(section, lesson.head.eval(), lesson.prior, lesson.layer, lesson.size)
-    batch = train.gather(np.arange(4))
+    batch = train.gather(np.arange(4)) | train.gather_twice(np.arange(2))
     quiet(batch, torch.optim.SGD(quiet.head.parameters(), 0.0), with_silhouettes=False)
     got = quiet.head.leave.bias.grad.clone()
     rotmats, betas = split(quiet.head(batch["L_3d"], batch["L_app"]))
     loss = section.joints_weight * quiet._joints(rotmats, betas, batch["joints_im_mm"])
-    loss = loss + section.prior_weight * quiet.prior.loss(rotmats, betas) + section.betas_weight * betas.square().mean()
     (wanted,) = torch.autograd.grad(loss, quiet.head.leave.bias)
     assert torch.allclose(got, wanted, atol=1e-5, rtol=1e-4)
 
@@ -150,8 +149,10 @@ def test_it_learns_bodies_from_joints(people: People, tmp_path: Path) -> None:
 def test_only_labelled_subjects_are_learned_from(people: People, train: train_smpl.Samples) -> None:
     streams = train_smpl._streams(people.config.smpl, train, torch.device("cpu"))
     ours = set(train.store.key[train.store.subject == 1].tolist())
-    for stream in streams.streams.values():
-        assert {int(train.store.key[row]) for row in stream.rows} == ours
+    for name in ("labelled", "masked"):
+        assert {int(train.store.key[row]) for row in streams.streams[name].rows} == ours
+    assert set(next(streams)) >= {"joints_im_mm", "views/mask", "twice/L_3d"}
+    assert not any(name.startswith("twice/") and "joints" in name for name in next(streams))
     with pytest.raises(DataError, match="no row of subjects"):
         train.of((7,), "smpl.label_subjects")
 
@@ -162,3 +163,13 @@ def test_a_stream_of_two_resumes(people: People, train: train_smpl.Samples) -> N
     second.load_state_dict(first.state_dict())
     one, two = next(first), next(second)
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_two_views_of_a_true_body_agree(people: People, train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
+    batch = train.gather_twice(np.array([0, 2, 9]))
+    keys = np.concatenate([np.array([0, 2, 9]), np.array([1, 3, 8])])
+    assert torch.equal(batch["twice/L_3d"], train.L_3d[keys])
+    rotmats, betas = (part[keys] for part in true_bodies(people, train.store))
+    still = torch.eye(3).repeat(6, 1, 1)
+    assert lesson._views(rotmats, betas, still, batch) < 1e-8
+    assert lesson._views(rotmats.roll(1, 0), betas, still, batch) > 1e-3
