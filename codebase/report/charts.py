@@ -51,9 +51,18 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Labels of an axis: short, but with the digits that tell its ticks apart."""
+    labels = [short(tick) for tick in ticks]
+    digits = 4
+    while len(set(labels)) < len(ticks) and digits < 9:
+        labels, digits = [f"{tick:.{digits}g}" for tick in ticks], digits + 1
+    return labels
+
+
 def short(value: float) -> str:
     """A number for an axis: at most three significant digits, k for thousands."""
-    if value == 0:
+    if abs(value) < 1e-12:
         return "0"
     if abs(value) >= 10_000:
         return f"{value / 1000:.3g}k"
@@ -152,12 +161,12 @@ def _grid_x(panel: Panel) -> str:
 
 
 def _axes(panel: Panel, *, y_percent: bool = False) -> list[str]:
-    right = panel.width - panel.right
+    right, levels = panel.width - panel.right, nice_ticks(*panel.y_range, count=4)
     rows = [
         f'<line class="grid" x1="{panel.left}" x2="{right}" y1="{panel.y(t):.1f}" y2="{panel.y(t):.1f}"/>'
         f'<text class="tick" x="{panel.left - 6}" y="{panel.y(t) + 3.5:.1f}" text-anchor="end">'
-        f"{f'{t * 100:.3g} %' if y_percent else short(t)}</text>"
-        for t in nice_ticks(*panel.y_range, count=4)
+        f"{f'{t * 100:.3g} %' if y_percent else text}</text>"
+        for t, text in zip(levels, tick_labels(levels), strict=True)
     ]
     base = panel.height - panel.bottom
     columns = [

@@ -22,8 +22,10 @@ MEANINGS = {
     "psnr_foreground_db": ("PSNR, person", "peak signal-to-noise ratio where the target's mask shows the person"),
     "psnr_background_only_db": ("PSNR, background", "the same pixels, showing the target camera's empty background"),
     "psnr_all_db": ("PSNR, image", "peak signal-to-noise ratio of the whole crop"),
-    "test_frames": ("frames", "frames of the test split"),
-    "test_exclusions": ("left out", "folders and frames of the test split that were left out"),
+    "test_rows": ("frames", "frames of the test split"),
+    "test_excluded_folders": ("folders left out", "folders of the test split that were left out"),
+    "test_excluded_frames": ("frames left out", "frames of the test split that were left out"),
+    "test_excluded_masks": ("masks left out", "masks of the test split that were left out; their frames stay"),
     "psnr_db": ("PSNR, image", "peak signal-to-noise ratio of the whole crop"),
 }  # fmt: skip
 

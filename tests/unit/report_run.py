@@ -216,7 +216,7 @@ def _metrics(*, vertices: bool) -> dict[str, float]:
         }
     names = ("act_02_Directions", "act_14_Walking", "S9", "S11")
     parts = {f"{key}/{part}": value for part in names for key, value in values.items()}
-    return {"index/test_frames": 24.0} | values | parts
+    return {"index/test_rows": 24.0} | values | parts
 
 
 def _write_checkpoints(run: Run, rng) -> None:  # type: ignore[no-untyped-def]

@@ -35,6 +35,11 @@ def test_ticks_are_round_and_lie_inside(low, span, count):
         assert float(f"{step:.0e}") == pytest.approx(step, rel=1e-3)
 
 
+def test_labels_of_close_ticks_differ():
+    assert charts.tick_labels([140.0, 140.2, 140.4]) == ["140", "140.2", "140.4"]
+    assert charts.tick_labels([0.0, 0.05, 0.1]) == ["0", "0.05", "0.1"]
+
+
 def _svg(markup):
     return ElementTree.fromstring(str(markup))
 
@@ -137,8 +142,8 @@ def test_stage_table_pairs_each_metric_with_its_baseline():
 
 
 def test_overall_table_explains_baselines_and_leaves_out_parts():
-    table = tables.overall({"hmr/mean_v2v_l2_m2": 0.0151, "hmr/v2v_l2_m2/S9": 0.2, "index/test_frames": 24.0})
-    assert [row[0] for row in table.rows] == ["hmr/mean_v2v_l2_m2", "index/test_frames"]
+    table = tables.overall({"hmr/mean_v2v_l2_m2": 0.0151, "hmr/v2v_l2_m2/S9": 0.2, "index/test_rows": 24.0})
+    assert [row[0] for row in table.rows] == ["hmr/mean_v2v_l2_m2", "index/test_rows"]
     assert table.rows[0][1] == "0.01510"
     assert table.rows[0][2].startswith("baseline: v2v l2 of the mean body")
     assert table.rows[1][1] == "24"
