@@ -25,7 +25,7 @@ from codebase.skeleton import H36M
 STRIP_PX, PERSON_PX = 160, 300
 HEADS = {"smpl": "SMPL from the embedding", "hmr": "Body from the image"}
 PAPER = (244, 243, 239)
-COLOUR = {"smpl": (0.45, 0.67, 0.88), "hmr": (0.90, 0.64, 0.40)}
+COLOUR = {"smpl": (0.45, 0.67, 0.88), "hmr": (0.50, 0.74, 0.62)}
 
 
 @dataclass(frozen=True)
