@@ -81,7 +81,14 @@ class PoseConfig(TrainConfig):
     dropout: float = Field(0.3, ge=0, lt=1)
     members: PositiveInt = Field(2, description="networks whose poses are averaged")
     turn: bool = Field(True, description="augmentation: embedding and pose turned together about the vertical")
-    noise: NonNegativeFloat = Field(0.1, description="augmentation: noise on the embedding, relative to its size")
+    noise: NonNegativeFloat = Field(0.3, description="augmentation: noise on the embedding, relative to its size")
+    views_weight: NonNegativeFloat = Field(
+        0.5,
+        description="of the difference of poses seen by two cameras at once, on all training subjects",
+    )
+    plausible_weight: NonNegativeFloat = Field(
+        0.1, description="of the distance from poses of the labelled subjects, on all training subjects"
+    )
 
 
 class PriorConfig(TrainConfig):
@@ -101,22 +108,27 @@ class SmplConfig(TrainConfig):
 
     name: str = "smpl"
     label_subjects: tuple[PositiveInt, ...] = Field((1,), description="subjects whose joints may be used")
-    mask_subjects: tuple[PositiveInt, ...] | None = Field(
-        None, description="subjects whose masks may be used; null: label_subjects"
+    mask_subjects: Literal["labelled", "train"] = Field(
+        "train",
+        description="whose masks may be used (with the root's place): label_subjects', or all training subjects'",
     )
     width: PositiveInt = 512
     blocks: PositiveInt = Field(2, description="residual blocks")
     dropout: float = Field(0.1, ge=0, lt=1)
     turn: bool = Field(True, description="augmentation: turn L_3d and the body together about the world's vertical")
-    noise: NonNegativeFloat = Field(0.1, description="augmentation: noise on the embedding, in units of its deviation")
+    noise: NonNegativeFloat = Field(0.3, description="augmentation: noise on the embedding, in units of its deviation")
     joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
-    silhouette_weight: NonNegativeFloat = Field(1.0, description="of the pyramid of squared mask differences")
-    prior_weight: NonNegativeFloat = Field(0.02, description="of -log P(real) of the prior")
+    silhouette_weight: NonNegativeFloat = Field(2.0, description="of the pyramid of squared mask differences")
+    prior_weight: NonNegativeFloat = Field(0.1, description="of -log P(real) of the prior")
     betas_weight: NonNegativeFloat = Field(0.005, description="of the mean square of the betas")
-    views_weight: NonNegativeFloat = Field(3.0, description="of the difference of bodies seen by two cameras at once")
+    stray_weight: NonNegativeFloat = Field(
+        1.0,
+        description="of the mean squared difference from the mean pose: twists that nothing shows",
+    )
+    views_weight: NonNegativeFloat = Field(10.0, description="of the difference of bodies seen by two cameras at once")
     shear_weight: NonNegativeFloat = Field(0.1, description="of the raw rotation columns' distance from orthonormal")
-    silhouette_from: int = Field(100, ge=0, description="first step with silhouettes")
-    silhouette_samples: PositiveInt = Field(4, description="samples a step that are drawn, each in all its views")
+    silhouette_from: int = Field(50, ge=0, description="first step with silhouettes")
+    silhouette_samples: PositiveInt = Field(5, description="samples a step that are drawn, each in all its views")
 
 
 class HmrConfig(TrainConfig):

@@ -7,7 +7,8 @@ processes. Images stay uint8 (batch, height, width, channel); the trainer conver
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,18 @@ from torch import Tensor
 from codebase.data.store import CropStore, Rows
 from codebase.errors import DataError, UserError
 
-__all__ = ["CropStore", "Frames", "Instants", "Rows", "ViewPairs", "in_turn", "runs", "steps_of_epoch"]
+__all__ = [
+    "CropStore",
+    "Frames",
+    "Instants",
+    "Rows",
+    "Together",
+    "ViewPairs",
+    "in_turn",
+    "next_view",
+    "runs",
+    "steps_of_epoch",
+]
 
 
 class _Stream:
@@ -200,6 +212,37 @@ class Instants(_Stream):
         rows = self._rows[self._start[instants][:, None] + np.where(present, place, 0)]
         own = {"row": torch.from_numpy(rows), "present": torch.from_numpy(present)}
         return self.store.gather(rows, self.names) | own
+
+
+class Together:
+    """Several streams drawn side by side; their batches may not share names."""
+
+    def __init__(self, **streams: _Stream) -> None:
+        self.streams = streams
+
+    def __next__(self) -> dict[str, Tensor]:
+        return {name: value for stream in self.streams.values() for name, value in next(stream).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where each stream stands."""
+        return {name: stream.state_dict() for name, stream in self.streams.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another stood."""
+        for name, stream in self.streams.items():
+            stream.load_state_dict(state[name])
+
+
+def next_view(instant: Int64[ndarray, " all"], rows: Rows) -> Rows:
+    """For each row the next camera's row of the same instant, in turn (itself where there is one camera).
+
+    Args:
+        instant: a number for the instant of each row of the store; rows of an instant lie together.
+        rows: some rows of the store.
+    """
+    start, length = runs(instant)
+    block = np.searchsorted(start, rows, side="right") - 1
+    return start[block] + (rows - start[block] + 1) % length[block]
 
 
 def runs(values: Int64[ndarray, " rows"]) -> tuple[Int64[ndarray, " runs"], Int64[ndarray, " runs"]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config, SmplConfig
-from codebase.data.batches import CropStore, Frames, Rows, in_turn, runs
+from codebase.data.batches import CropStore, Frames, Rows, Together, in_turn, next_view, runs
 from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
 from codebase.data.latents import latents_of
@@ -139,9 +137,7 @@ class Samples:
 
     def gather_twice(self, rows: Rows) -> Batch:
         """Embeddings of rows and of each one's next view of the same instant (itself where there is one camera)."""
-        start, length = runs(self.store.instant)
-        block = np.searchsorted(start, rows, side="right") - 1
-        both = np.concatenate([rows, start[block] + (rows - start[block] + 1) % length[block]])
+        both = np.concatenate([rows, next_view(self.store.instant, rows)])
         own = {"L_3d": self.L_3d[both], "L_app": self.L_app[both]} | self.store.gather(both, ("R_world_im",))
         return {f"twice/{name}": value for name, value in own.items()}
 
@@ -160,28 +156,11 @@ class Samples:
         return {f"views/{name}": value for name, value in (own | {"seen": seen}).items()}
 
 
-class _Together:
-    """Several streams drawn side by side."""
-
-    def __init__(self, **streams: Frames) -> None:
-        self.streams = streams
-
-    def __next__(self) -> Batch:
-        return {name: value for stream in self.streams.values() for name, value in next(stream).items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: stream.state_dict() for name, stream in self.streams.items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, stream in self.streams.items():
-            stream.load_state_dict(state[name])
-
-
-def _streams(section: SmplConfig, train: Samples, device: torch.device) -> _Together:
+def _streams(section: SmplConfig, train: Samples, device: torch.device) -> Together:
     labelled = train.of(section.label_subjects, "smpl.label_subjects")
-    masked = train.of(section.mask_subjects or section.label_subjects, "smpl.mask_subjects")
+    masked = labelled if section.mask_subjects == "labelled" else np.arange(len(train.store))
     seed, samples = section.seed, section.silhouette_samples
-    return _Together(
+    return Together(
         labelled=Frames(labelled, train.gather, batch_size=section.batch_size, seed=seed, device=device),
         masked=Frames(masked, train.gather_views, batch_size=samples, seed=seed, device=device),
         twice=Frames(

@@ -47,6 +47,7 @@ class Lesson:
             "prior": self.prior.loss(rotmats, betas),
             "betas": betas.square().mean(),
             "shear": shear(out),
+            "stray": (rotmats - split(self.head.mean[None])[0])[:, 1:].square().mean(),
             "views": self._views(rotmats[count:until], betas[count:until], turn[count:until], batch),
         }
         if draws:
@@ -56,6 +57,7 @@ class Lesson:
             "prior": section.prior_weight,
             "betas": section.betas_weight,
             "shear": section.shear_weight,
+            "stray": section.stray_weight,
             "views": section.views_weight,
             "silhouettes": section.silhouette_weight,
         }
