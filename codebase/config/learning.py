@@ -82,13 +82,6 @@ class PoseConfig(TrainConfig):
     members: PositiveInt = Field(2, description="networks whose poses are averaged")
     turn: bool = Field(True, description="augmentation: embedding and pose turned together about the vertical")
     noise: NonNegativeFloat = Field(0.3, description="augmentation: noise on the embedding, relative to its size")
-    views_weight: NonNegativeFloat = Field(
-        0.5,
-        description="of the difference of poses seen by two cameras at once, on all training subjects",
-    )
-    plausible_weight: NonNegativeFloat = Field(
-        0.1, description="of the distance from poses of the labelled subjects, on all training subjects"
-    )
 
 
 class PriorConfig(TrainConfig):
@@ -122,7 +115,7 @@ class SmplConfig(TrainConfig):
     prior_weight: NonNegativeFloat = Field(0.1, description="of -log P(real) of the prior")
     betas_weight: NonNegativeFloat = Field(0.005, description="of the mean square of the betas")
     stray_weight: NonNegativeFloat = Field(
-        1.0,
+        30.0,
         description="of the mean squared difference from the mean pose: twists that nothing shows",
     )
     views_weight: NonNegativeFloat = Field(10.0, description="of the difference of bodies seen by two cameras at once")
