@@ -26,13 +26,14 @@ FORMAT = "posemill.index"
 # A JPEG's size is checked to 8 px (see human36m.damage); 2 more for videos with rows that the meta file leaves out.
 SIZE_TOLERANCE_PX = 10
 POSE_TOLERANCE_MM = 1.0
+KEYS_PER_INSTANT = 100  # the cameras of an instant differ in the last two digits of their keys
 
 
 def frame_key(subject: Any, action: Any, subaction: Any, camera: Any, frame: Any) -> Any:  # noqa: ANN401
     """A number (int64) that identifies an image; elementwise on arrays; orders images as the index does."""
     parts = (np.asarray(part, np.int64) for part in (subject, action, subaction, frame, camera))
     s, a, b, f, c = parts
-    return (((s * 100 + a) * 100 + b) * 1_000_000 + f) * 100 + c
+    return (((s * 100 + a) * 100 + b) * 1_000_000 + f) * KEYS_PER_INSTANT + c
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _lay_out(kept: Sequence[tuple[View, np.ndarray, np.ndarray]], exclusions: li
     key = frame_key(*(rows[name] for name in ("subject", "action", "subaction", "camera", "frame")))
     order = np.argsort(key)
     rows, poses, key = {name: values[order] for name, values in rows.items()}, poses[order], key[order]
-    _, first, instant = np.unique(key // 100, return_index=True, return_inverse=True)
+    _, first, instant = np.unique(key // KEYS_PER_INSTANT, return_index=True, return_inverse=True)
     rows["instant"] = instant.astype(np.int32)
     agrees = np.abs(poses - poses[first][instant]).max(axis=(1, 2)) <= POSE_TOLERANCE_MM
     exclusions = exclusions + _disagreeing(folders, rows, agrees)

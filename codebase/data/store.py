@@ -14,7 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from codebase.data.crops import FORMAT
-from codebase.data.index import frame_key
+from codebase.data.index import KEYS_PER_INSTANT, frame_key
 from codebase.errors import DataError
 from codebase.files import open_h5
 
@@ -78,7 +78,7 @@ class CropStore:
     @property
     def instant(self) -> Int64[ndarray, " rows"]:
         """A number that the cameras of one instant share, rising."""
-        return self.columns["key"] // 100
+        return self.columns["key"] // KEYS_PER_INSTANT
 
     def gather(self, rows: Rows, names: Sequence[str]) -> dict[str, Tensor]:
         """Columns and pixels of `rows` (any shape, which leads the tensors' shapes); float64 becomes float32."""
