@@ -68,12 +68,13 @@ class SmplHead(nn.Module):
     ) -> None:
         super().__init__()
         self.enter_3d = nn.Linear(points * 3, width)
-        self.shape = nn.Sequential(nn.Linear(appearance, 64), nn.SiLU(), nn.Linear(64, BETAS))
+        last_of_shape = nn.Linear(64, BETAS)
+        self.shape = nn.Sequential(nn.Linear(appearance, 64), nn.SiLU(), last_of_shape)
         self.turning = nn.Linear(points, 2, bias=False)
         self.body = nn.Sequential(*(Residual(width, dropout) for _ in range(blocks)), nn.LayerNorm(width))
         self.leave = nn.Linear(width, JOINTS * 6)
         with torch.no_grad():  # start at the mean, yet let gradients pass
-            for last in (self.leave, self.shape[-1]):
+            for last in (self.leave, last_of_shape):
                 last.weight.mul_(0.1)
                 last.bias.zero_()
             self.turning.weight.zero_()
