@@ -71,7 +71,7 @@ class Places(nn.Module):
     """Where things are: maps of attention over the image, their centres, and what is seen there.
 
     The first 17 maps are taught to lie on the Human3.6M joints, the others are free. A centre of attention says where
-    an elbow is whatever the sleeve's colour, and so carries over to clothes that training never saw.
+    an elbow is, whatever the sleeve's colour.
 
     Args:
         channels: of the encoder's stages, the finest first; the first is not used.
