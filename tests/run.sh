@@ -13,5 +13,5 @@ if [ "${1:-}" = --no-venv ]; then
 fi
 use_environment "$venv" "$(runtime_pins)" envs/test.txt
 # small operations on spinning threads are a hundred times slower where cores are shared
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}" MPLBACKEND=Agg
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 exec python -m pytest -q "$@"
