@@ -30,9 +30,8 @@ def main() -> None:
         start = time.perf_counter()
         frames = render(Path(folder) / "run", options.subjects, options.frames, options.size, options.workers)
         wall = time.perf_counter() - start
-    print(
-        f"{frames} frames of {options.size} px in {wall:.1f} s, {options.workers} processes: {frames / wall:.0f} a second"
-    )
+    rate = f"{frames / wall:.0f} a second"
+    print(f"{frames} frames of {options.size} px in {wall:.1f} s, {options.workers} processes: {rate}")
 
 
 def render(root: Path, subjects: list[int], frames: int, size: int, workers: int) -> int:
