@@ -18,11 +18,11 @@ class DatasetConfig(Section):
     kind: Literal["synthetic", "tree"] = Field(
         "synthetic", description="synthetic: the DAG renders the tree itself; tree: it exists under `root`"
     )
-    root: Path | None = Field(None, description="root of the tree; for synthetic, default: {results}/dataset")
+    root: Path | None = Field(None, description="root of the tree; for synthetic, default: {results}/{name}/dataset")
     masks_root: Path | None = Field(None, description="root of the masks' tree, if it is another than `root`")
     bodies: Path | None = Field(
         None,
-        description="folder of S{n}.h5 with SMPL parameters (for synthetic: {root}/truth); without it train_hmr "
+        description="folder of S{n}.h5 with SMPL parameters (for synthetic: {dataset}/truth); without it train_hmr "
         "learns from joints and vertex metrics are left out",
     )
     body: Path = Field(Path("assets/free_body.npz"), description="body file in SMPL layout (npz, or a SMPL pickle)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from codebase.config.base import Section
 
@@ -63,6 +63,14 @@ class EncDecConfig(TrainConfig):
         0.0, description="loss on how far L_3d of two views of an instant are from one turned, relative to their size"
     )
     average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
+
+    @model_validator(mode="after")
+    def _one_width_a_stage(self) -> EncDecConfig:
+        if len(self.encoder_blocks) != len(self.encoder_widths) or not self.encoder_widths:
+            raise ValueError(
+                "enc_dec.encoder_blocks and enc_dec.encoder_widths must list the same stages, at least one"
+            )
+        return self
 
 
 class EmbedConfig(Section):
@@ -138,8 +146,14 @@ class HmrConfig(TrainConfig):
     colour: NonNegativeFloat = Field(0.7, description="augmentation: strength of changes of colour")
     background: float = Field(0.5, ge=0, le=1, description="augmentation: share of people put before other backgrounds")
     vertices_weight: NonNegativeFloat = Field(1.0, description="of the mean vertex distance, per 100 mm")
-    vertices: PositiveInt = Field(431, description="vertices of the loss, drawn anew each step")
+    vertices: PositiveInt = Field(431, description="vertices of the loss, drawn once")
     joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
     places_weight: NonNegativeFloat = Field(1.0, description="of the joints' places in the crop, per 100 mm")
     rotations_weight: NonNegativeFloat = Field(10.0, description="of the mean squared difference of rotation matrices")
     betas_weight: NonNegativeFloat = Field(0.02, description="of the mean squared difference of betas")
+
+    @model_validator(mode="after")
+    def _one_width_a_stage(self) -> HmrConfig:
+        if len(self.blocks) != len(self.widths) or len(self.widths) < 2:
+            raise ValueError("hmr.blocks and hmr.widths must list the same stages, at least two")
+        return self

@@ -6,7 +6,6 @@ processes. Images stay uint8 (batch, height, width, channel); the trainer conver
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +28,6 @@ __all__ = [
     "in_turn",
     "next_view",
     "runs",
-    "steps_of_epoch",
 ]
 
 
@@ -255,8 +253,3 @@ def _block_of_row(values: Int64[ndarray, " rows"]) -> tuple[Int64[ndarray, " row
     """For each row the first row of its run of equal values, and the row after its last."""
     start, length = runs(values)
     return np.repeat(start, length), np.repeat(start + length, length)
-
-
-def steps_of_epoch(count: int, batch_size: int) -> int:
-    """Steps until every item came at least once."""
-    return math.ceil(count / batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def run(config: Config, *, checkpoint: Path, crops: Path, output: Path) -> None:
             where=crops, expected=f"crops of {size} px", mend="train the encoder on these crops, or cut them again",
         )  # fmt: skip
     encoder = place(restore(found.config, found.model, size).encoder, device)
-    points, appearance = _encode(encoder, store, config, device)
+    points, appearance = _encode(encoder, store, config.embed.batch_size, found.config["precision"], device)
     write_embeddings(
         output,
         Embeddings(
@@ -58,13 +59,19 @@ def run(config: Config, *, checkpoint: Path, crops: Path, output: Path) -> None:
 
 
 @torch.inference_mode()
-def _encode(encoder: Encoder, store: CropStore, config: Config, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+def _encode(
+    encoder: Encoder,
+    store: CropStore,
+    batch_size: int,
+    precision: Literal["auto", "fp32", "bf16"],
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
     """L_3d (rows, points, 3) and L_app (rows, features), float32."""
     points, appearance = [], []
-    for rows in in_turn(np.arange(len(store)), config.embed.batch_size):
+    for rows in in_turn(np.arange(len(store)), batch_size):
         seen = store.gather(rows, ("image", "background"))
         image, background = (as_image(seen[name].to(device)) for name in ("image", "background"))
-        with autocast(config.enc_dec.precision, device):
+        with autocast(precision, device):
             latent = encoder(image, background)
         points.append(latent.points.float().cpu().numpy())
         appearance.append(latent.appearance.float().cpu().numpy())

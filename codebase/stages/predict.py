@@ -173,6 +173,12 @@ def _write_novel_views(
     """Every test image from every other camera of its instant; appearance from the image itself."""
     net = place(restore_enc_dec(found.config, found.model, store.size), device)
     source, target = ordered_pairs(store)
+    if not len(source):
+        raise DataError(
+            "No instant of the test split is seen by two cameras, so there is no novel view to predict.",
+            where=config.dataset.root or "dataset",
+            mend="add cameras to dataset.cameras or subjects to split.test, or see the index' exclusions",
+        )
     precision = found.config["precision"]
     errors = measure(net, store, source, target, precision=precision, batch_size=config.predict.batch_size)
     group = file.create_group("novel_view")

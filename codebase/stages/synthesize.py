@@ -16,8 +16,9 @@ from numpy import ndarray
 
 from codebase.body.arrays import load_body
 from codebase.config import Config, SynthesizeConfig
-from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, META, Folder, list_frames, write_meta
+from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, META, Folder, list_frames, parse_folder, write_meta
 from codebase.data.parallel import in_order
+from codebase.errors import DataError
 from codebase.files import create_h5, write_json
 from codebase.logs import log
 from codebase.paths import Paths
@@ -54,9 +55,11 @@ def run(config: Config, *, subject: int, output: Path) -> None:
     cameras, VERSION). Format of the tree and of `output`: docs/conventions.md.
 
     Raises:
-        UserError: the body file is missing or broken, or nobody can perform an act of the config.
+        UserError: the body file is missing or broken, nobody can perform an act of the config, or the dataset's folder
+            holds somebody else's tree.
     """
     dataset = config.dataset
+    claim(Paths(config).dataset)
     body = load_body(dataset.body)
     parts = [VERSION, config.synthesize.model_dump(mode="json"), body.digest, sorted(dataset.cameras)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
@@ -70,6 +73,22 @@ def run(config: Config, *, subject: int, output: Path) -> None:
     skipped = sum(truth.skipped for truth in truths)
     made = (len(truths) - skipped) * len(dataset.cameras) * config.synthesize.frames
     log.info("subject %d: %d frames rendered, %d of %d sequences were there", subject, made, skipped, len(truths))
+
+
+def claim(root: Path) -> None:
+    """Mark a new dataset folder as ours; refuse a tree without the mark, whose frames rendering would replace."""
+    # sequences first, then the mark: another subject's job may make both in between, in the other order
+    holds_sequences = root.is_dir() and any(parse_folder(entry.name) for entry in root.iterdir())
+    mark = root / "truth" / ".rendered"
+    if holds_sequences and not mark.is_file():
+        raise DataError(
+            "The folder holds a dataset tree that was not rendered here; rendering would replace its frames.",
+            where=root,
+            expected="a new folder, or one that an earlier run rendered",
+            mend="set dataset.kind to tree to read it, or dataset.root to another folder to render",
+        )
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
 
 
 @lru_cache(maxsize=1)

@@ -166,7 +166,7 @@ def _streams(section: SmplConfig, train: Samples, device: torch.device) -> Toget
         twice=Frames(
             np.arange(len(train.store)),
             train.gather_twice,
-            batch_size=section.batch_size // 2,
+            batch_size=max(1, section.batch_size // 2),
             seed=seed,
             device=device,
         ),

@@ -12,7 +12,10 @@ from codebase.training.precision import pick_device
 
 
 def prepare(runtime: RuntimeConfig, seed: int) -> torch.device:
-    """Set the number of threads, seed every generator, ask for deterministic kernels; returns the device."""
+    """Set the number of threads, seed every generator, ask cuDNN for deterministic kernels; returns the device.
+
+    Bit for bit on the CPU. On a GPU some kernels (upsampling, indexing backwards) still add up in any order.
+    """
     torch.set_num_threads(runtime.threads)
     seed_all(seed)
     torch.backends.cudnn.deterministic = True

@@ -132,7 +132,8 @@ class RunState:
             self._explain_fresh_start()
             return Progress()
         try:
-            content = torch.load(self.path, weights_only=True)
+            # a state of a GPU job may be resumed on another device
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file makes the unpickler raise anything
             log.warning("the state %s is unreadable (%s): starting from step 0", self.path, error)
             return Progress()
@@ -178,7 +179,7 @@ def _generators() -> dict[str, Any]:
             "state": {"key": torch.from_numpy(inner["key"].astype(np.int64)), "pos": inner["pos"]},
         },
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
@@ -189,7 +190,7 @@ def _set_generators(found: Mapping[str, Any]) -> None:
     np.random.set_state({**found["numpy"], "state": {"key": key, "pos": inner["pos"]}})  # noqa: NPY002
     torch.set_rng_state(found["torch"])
     if found["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(found["cuda"])
+        torch.cuda.set_rng_state(found["cuda"][0])
 
 
 def save_checkpoint(

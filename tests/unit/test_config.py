@@ -88,3 +88,13 @@ def test_paths_lie_in_the_runs_folder(path):
     assert str(paths.crops("{subject}")) == "out/here/crops/S{subject}.h5"
     tree = Paths(read_config(path, ["dataset.kind=tree", "dataset.root=/data", "dataset.masks_root=/masks"]))
     assert (str(tree.dataset), str(tree.masks), tree.bodies) == ("/data", "/masks", None)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"), [("enc_dec.encoder_widths=[8, 16]", "encoder_widths"), ("hmr.widths=[8]", "hmr.widths")]
+)
+def test_stages_without_a_width_are_refused(tmp_path, override, key):
+    path = tmp_path / "c.yaml"
+    path.write_text("name: c\n")
+    with pytest.raises(ConfigError, match=key):
+        read_config(path, [override])

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from codebase.body.arrays import BodyArrays, load_body
 from codebase.config import Config
 from codebase.data.human36m import Folder, read_frame, read_mask, read_meta
+from codebase.errors import DataError
 from codebase.files import open_h5
 from codebase.geometry import project, world_to_camera
 from codebase.render.raster import rasterise
 from codebase.skeleton import H36M
 from codebase.stages import synthesize
+from codebase.stages.synthesize import claim
 from codebase.synthetic.appearance import dress, top_distance
 from codebase.synthetic.bodies import PEOPLE, make_person
 from codebase.synthetic.capture import Session, film, open_session, perform
@@ -186,3 +188,16 @@ def test_the_number_of_workers_changes_no_frame(tmp_path: Path) -> None:
         root = tmp_path / str(workers) / "t" / "dataset"
         pictures.append(Folder(7, 9, 1, 2).file(root, 2).read_bytes())
     assert pictures[0] == pictures[1]
+
+
+def test_somebodys_tree_is_never_rendered_over(tmp_path: Path) -> None:
+    frame = tmp_path / "s_01_act_02_subact_01_ca_01/s_01_act_02_subact_01_ca_01_000001.jpg"
+    frame.parent.mkdir()
+    frame.write_bytes(b"a frame of Human3.6M")
+    with pytest.raises(DataError, match=r"dataset\.kind to tree"):
+        claim(tmp_path)
+    assert frame.read_bytes() == b"a frame of Human3.6M"
+    new = tmp_path / "new"
+    claim(new)
+    (new / frame.parent.name).mkdir()
+    claim(new)  # ours: an interrupted rendering goes on

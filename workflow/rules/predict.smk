@@ -55,6 +55,7 @@ rule evaluate:
         PATHS.log("evaluate"),
     conda:
         ENVIRONMENT
+    threads: THREADS
     resources:
         mem_mb=memory(8000),
         runtime=120,
@@ -74,6 +75,8 @@ rule report:
         metrics=PATHS.metrics,
         predictions=PATHS.predictions,
         index_test=PATHS.index("test"),
+        # read beside index_test, for the counts of every split
+        other_indices=[PATHS.index("train"), PATHS.index("val")],
         checkpoints=[
             PATHS.checkpoint(stage)
             for stage in ("enc_dec", "pose", "prior", "smpl", "hmr")

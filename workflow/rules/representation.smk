@@ -45,6 +45,7 @@ rule embed:
         PATHS.log("embed", "S{subject}"),
     conda:
         ENVIRONMENT
+    threads: THREADS
     resources:
         gpu=1,
         mem_mb=memory(8000),
