@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from codebase.config.base import Section
 
 H36M_SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
+H36M_CAMERAS = (1, 2, 3, 4)
 
 
 class DatasetConfig(Section):
@@ -29,7 +30,7 @@ class DatasetConfig(Section):
     subjects: tuple[PositiveInt, ...] = Field(H36M_SUBJECTS, description="subjects to use")
     acts: tuple[int, ...] = Field(tuple(range(2, 17)), description="Human3.6M action numbers, 2 to 16")
     subacts: tuple[int, ...] = Field((1, 2), description="subactions")
-    cameras: tuple[int, ...] = Field((1, 2, 3, 4), description="cameras, 1 to 4 as in the folder names")
+    cameras: tuple[int, ...] = Field(H36M_CAMERAS, description="cameras, 1 to 4 as in the folder names")
 
     @model_validator(mode="after")
     def _root_is_given(self) -> DatasetConfig:
@@ -37,8 +38,12 @@ class DatasetConfig(Section):
             raise ValueError("dataset.kind is 'tree', so dataset.root must name the tree's folder")
         for name in ("subjects", "acts", "subacts", "cameras"):
             values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise ValueError(f"dataset.{name} must list at least one value, each once")
+            if not values or len(set(values)) != len(values) or not all(0 < value < 100 for value in values):
+                raise ValueError(f"dataset.{name} must list at least one value from 1 to 99, each once")
+        if self.kind == "synthetic" and self.masks_root is not None:
+            raise ValueError("dataset.masks_root is for dataset.kind 'tree': synthetic masks lie in the tree itself")
+        if self.kind == "synthetic" and not set(self.cameras) <= set(H36M_CAMERAS):
+            raise ValueError("dataset.cameras of a synthetic dataset are 1 to 4")
         return self
 
 

@@ -24,6 +24,7 @@ from codebase.logs import log
 from codebase.render.jit import kernel
 
 _TILE = 64
+_BLOCK = 1 << 14
 
 
 @kernel
@@ -52,16 +53,22 @@ def _median(stack: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover - c
 def median(stack: UInt8[ndarray, "frames columns"]) -> UInt8[ndarray, " columns"]:
     """Median of each column: for an even count the mean of the middle two, halves rounded up. At most 65535 frames."""
     if not 0 < stack.shape[0] < 1 << 16:
-        raise ValueError(f"median of {stack.shape[0]} frames; 1 to 65535 are possible")
+        raise DataError(
+            f"A median of {stack.shape[0]} frames is asked for.", where="backgrounds.every",
+            expected="1 to 65535 frames", mend="raise backgrounds.every",
+        )  # fmt: skip
     out = np.empty(stack.shape[1], np.uint8)
-    _median(stack, out)
+    # in blocks of whole pages: a stack on disk that does not fit into memory is read once
+    for start in range(0, stack.shape[1], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        _median(np.ascontiguousarray(stack[:, block]), out[block])
     return out
 
 
 def write_backgrounds(
     output: Path, views: Sequence[View], *, cameras: Sequence[int], every: int, root: Path, workers: int = 1
 ) -> None:
-    """Write uint8 (camera, height, width, 3), RGB, atomically; smaller images are padded with zeros.
+    """Write uint8 (camera, height, width, 3), RGB, atomically; smaller images repeat their border.
 
     Args:
         output: the .npy file.
@@ -71,9 +78,6 @@ def write_backgrounds(
         root: the dataset tree.
 
     Frames that cannot be decoded are passed over and logged; a camera without a frame stays black.
-
-    Raises:
-        DataError: no frame of any camera can be decoded.
     """
     height, width = max(view.meta.height for view in views), max(view.meta.width for view in views)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -86,10 +90,14 @@ def write_backgrounds(
     for camera, (_, used) in zip(cameras, done, strict=True):
         if not used:
             log.warning("S%d camera %d: no frame to make a background of", views[0].folder.subject, camera)
-    if not any(used for _, used in done):
-        raise DataError("No frame of the subject can be decoded.", where=root, mend="see the warnings above")
     with atomic_path(output) as temporary:
         np.save(temporary, np.stack([image for image, _ in done]))
+
+
+def write_nothing(output: Path, *, cameras: int) -> None:
+    """The file of a subject without a usable frame: black, one pixel a camera."""
+    with atomic_path(output) as temporary:
+        np.save(temporary, np.zeros((cameras, 1, 1, 3), np.uint8))
 
 
 def _frames(views: Sequence[View], camera: int, every: int, root: Path) -> list[Path]:
@@ -113,9 +121,8 @@ def _of_camera(task: tuple[list[Path], Path, tuple[int, int]]) -> tuple[UInt8[nd
             except DataError as error:
                 log.warning("background: passed over %s: %s", path.name, error.what)
                 continue
-            padded = np.zeros((height, width, 3), np.uint8)
-            padded[: image.shape[0], : image.shape[1]] = image
-            raw.write(padded.data)
+            short = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
+            raw.write(np.ascontiguousarray(np.pad(image, short, mode="edge")).data)
             used += 1
     if not used:
         return np.zeros((height, width, 3), np.uint8), 0

@@ -125,7 +125,7 @@ def read_meta(folder: Path) -> Meta:
         raise _refused(path, "R", "a rotation from world to camera, determinant +1")
     if not (np.isfinite(vectors["T"]).all() and np.isfinite(vectors["c"]).all()):
         raise _refused(path, "T and c", "finite numbers")
-    if not (vectors["f"] > 0).all() or not (width > 0 and height > 0):
+    if not (vectors["f"] > 0).all() or not (0 < width < np.inf and 0 < height < np.inf):
         raise _refused(path, "f, img_width and img_height", "positive numbers")
     return Meta(pose, R, vectors["T"], vectors["f"], vectors["c"], int(width), int(height))
 
@@ -231,6 +231,8 @@ def _decode(path: Path, flags: int) -> np.ndarray:
         content = np.fromfile(path, np.uint8)
     except FileNotFoundError:
         raise missing(path) from None
+    except OSError as error:
+        raise DataError(f"The file cannot be read: {error.strerror}", where=path) from None
     image = _decoded(content, flags)
     if image is None:
         raise DataError("The file is no readable image.", where=path, expected="JPEG or PNG", mend="extract it again")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from codebase.errors import DataError
 from codebase.logs import progress
 
 Item = TypeVar("Item")
@@ -15,11 +18,29 @@ Result = TypeVar("Result")
 def in_order(function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, what: str) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order; in this process where one worker is enough.
 
-    Processes, not threads: decoding holds Python's lock between images, and a damaged file may take its worker down.
+    Processes, not threads: decoding holds Python's lock between images. At most two results a worker wait to be taken.
+
+    Raises:
+        DataError: a worker died, most often for want of memory.
     """
     workers = min(workers, len(items))
-    if workers <= 1:
-        yield from progress(map(function, items), total=len(items), what=what)
-        return
-    with multiprocessing.get_context().Pool(workers) as pool:
-        yield from progress(pool.imap(function, items), total=len(items), what=what)
+    results = map(function, items) if workers <= 1 else _spread(function, items, workers, what)
+    yield from progress(results, total=len(items), what=what)
+
+
+def _spread(function: Callable[[Item], Result], items: Sequence[Item], workers: int, what: str) -> Iterator[Result]:
+    with ProcessPoolExecutor(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise DataError(
+                "A worker process died, most often because the machine or the job ran out of memory.",
+                where=what,
+                mend="lower runtime.workers or give the job more memory, then run it again",
+            ) from None

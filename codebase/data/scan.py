@@ -63,7 +63,14 @@ class Scan:
     exclusions: tuple[Exclusion, ...]
 
 
-def scan(config: DatasetConfig, root: Path, masks_root: Path, *, subjects: Iterable[int] | None = None) -> Scan:
+def scan(
+    config: DatasetConfig,
+    root: Path,
+    masks_root: Path,
+    *,
+    subjects: Iterable[int] | None = None,
+    required: bool = True,
+) -> Scan:
     """Look for the folders that `config` asks for; frames come from the folders' listings, never assumed.
 
     Args:
@@ -71,6 +78,7 @@ def scan(config: DatasetConfig, root: Path, masks_root: Path, *, subjects: Itera
         root: the tree's folder.
         masks_root: the tree of the masks, may be `root`.
         subjects: only these (default: all of `config`).
+        required: whether it is an error if no folder is usable.
 
     Raises:
         UserError: no folder at all is usable; says what was expected and what is there.
@@ -86,7 +94,7 @@ def scan(config: DatasetConfig, root: Path, masks_root: Path, *, subjects: Itera
             file = f"{error.where.name}: " if isinstance(error.where, Path) else ""
             reason = file + error.what + (f" Expected: {error.expected}" if error.expected else "")
             exclusions.append(Exclusion(folder.name, reason, folder.subject, "folder"))
-    if not views:
+    if not views and required:
         raise _nothing_usable(root, wanted, exclusions)
     return Scan(tuple(views), tuple(exclusions))
 

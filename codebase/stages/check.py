@@ -81,6 +81,7 @@ def check_crops(config: Config, path: Path) -> Figures:
     contrast = float(pixels["image"].float().std(dim=(1, 2, 3)).median())
     _require(contrast > 0.5, path, "The images are all of one colour.")
     inside = float((pixels["mask"] >= 128).float().mean())
+    _require(inside > 0 or not store.has_mask[sample].any(), path, "The masks show nobody; a person is 128 to 255.")
     return {"rows": len(store), "with_mask": int(store.has_mask.sum()), "asymmetry": asymmetry,
             "contrast": contrast, "mask_share": inside}  # fmt: skip
 

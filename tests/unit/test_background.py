@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from codebase.data.background import median
 from codebase.data.human36m import META
-from codebase.errors import UserError
+from codebase.errors import DataError
 from codebase.stages import backgrounds
 from tests.trees import config, write_folder, write_tree
 
@@ -25,7 +25,7 @@ def test_median_of_more_frames_than_a_byte_counts():
     stack = np.concatenate([np.full((300, 70), 255, np.uint8), np.zeros((301, 70), np.uint8)])
     assert (median(stack) == 0).all()
     assert (median(stack[:-2]) == 255).all()
-    with pytest.raises(ValueError, match="65535"):
+    with pytest.raises(DataError, match="65535"):
         median(stack[:0])
 
 
@@ -48,7 +48,7 @@ def test_cameras_of_another_height_are_padded_and_damage_passed_over(tmp_path, c
     backgrounds.run(config(tree, tmp_path), subject=1, output=tmp_path / "b.npy")
     found = np.load(tmp_path / "b.npy")
     assert found.shape == (3, 96, 96, 3)
-    assert (found[0, 80:] == 0).all()
+    assert (found[0, 80:] == found[0, 79]).all()
     assert (found[0, 79] > 0).all()
     assert (found[1] > 0).any()
     assert (found[2] == 0).all()
@@ -64,9 +64,13 @@ def test_every_nth_frame_or_the_first(tmp_path):
     assert (np.load(tmp_path / "b.npy")[:, :10] > 0).all()
 
 
-def test_a_subject_of_whom_nothing_can_be_decoded(tmp_path):
+@pytest.mark.parametrize("damage", ["frames", "folders"])
+def test_a_subject_without_a_usable_frame_does_not_end_the_run(tmp_path, caplog, damage):
     tree = write_tree(tmp_path / "tree", acts=(2,), frames=1, masks=False)
     for folder in tree.folders:
         folder.file(tree.root, 1).write_bytes(b"no image")
-    with pytest.raises(UserError, match="decoded"):
-        backgrounds.run(config(tree, tmp_path), subject=1, output=tmp_path / "b.npy")
+        if damage == "folders":
+            (tree.root / folder.name / META).unlink()
+    backgrounds.run(config(tree, tmp_path), subject=1, output=tmp_path / "b.npy")
+    assert (np.load(tmp_path / "b.npy") == 0).all()
+    assert "S1" in caplog.text
