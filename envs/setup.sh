@@ -56,6 +56,7 @@ use_environment() {
     elif ! command -v python >/dev/null; then
         die "There is no \`python\` on PATH. To mend: activate an environment, or leave --no-venv out."
     fi
+    python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "The active Python is older than 3.11. To mend: activate an environment with 3.11, or deactivate this one and let the script make its own."
     installed "$@" && return
     echo "Installing the pinned packages of $* (some minutes at most)"
     local torch file

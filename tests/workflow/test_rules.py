@@ -64,3 +64,9 @@ def test_a_profile_reruns_exactly_and_retries_where_jobs_have_walls(profile):
 def test_the_picture_shows_every_rule():
     drawn = set(re.findall(r">(\w+)</text>", (REPOSITORY / "docs/dag.svg").read_text()))
     assert drawn == {*RULES, "all"}, "the DAG changed: run `make dag`"
+
+
+def test_the_conda_environment_has_the_pins_of_the_other():
+    pins = [line.strip() for line in (REPOSITORY / "envs/cpu.txt").read_text().splitlines() if "==" in line]
+    conda = yaml.safe_load((REPOSITORY / "envs/codebase.yaml").read_text())
+    assert conda["dependencies"][-1]["pip"] == [pin for pin in pins if not pin.startswith("#")]
