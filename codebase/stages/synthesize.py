@@ -19,7 +19,7 @@ from codebase.config import Config, SynthesizeConfig
 from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, META, Folder, list_frames, parse_folder, write_meta
 from codebase.data.parallel import in_order
 from codebase.errors import DataError
-from codebase.files import create_h5, write_json
+from codebase.files import create_h5, write_json, write_text
 from codebase.logs import log
 from codebase.paths import Paths
 from codebase.synthetic.capture import Session, Take, film, open_session, perform
@@ -79,7 +79,7 @@ def claim(root: Path) -> None:
     """Mark a new dataset folder as ours; refuse a tree without the mark, whose frames rendering would replace."""
     # sequences first, then the mark: another subject's job may make both in between, in the other order
     holds_sequences = root.is_dir() and any(parse_folder(entry.name) for entry in root.iterdir())
-    mark = root / "truth" / ".rendered"
+    mark = root / "truth" / "rendered.txt"
     if holds_sequences and not mark.is_file():
         raise DataError(
             "The folder holds a dataset tree that was not rendered here; rendering would replace its frames.",
@@ -87,8 +87,8 @@ def claim(root: Path) -> None:
             expected="a new folder, or one that an earlier run rendered",
             mend="set dataset.kind to tree to read it, or dataset.root to another folder to render",
         )
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    if not mark.is_file():
+        write_text(mark, "PoseMill rendered this dataset tree, and may replace its frames when the config changes.\n")
 
 
 @lru_cache(maxsize=1)
