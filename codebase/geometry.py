@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+_NEWTON_STEPS = 8
+
 
 def world_to_camera(
     points_world_mm: Float[ndarray, "*batch points 3"],
@@ -25,9 +27,51 @@ def project(
     points_cam_mm: Float[ndarray, "*batch points 3"],
     f_px: Float[ndarray, "*batch 2"],
     c_px: Float[ndarray, "*batch 2"],
+    distortion: Float[ndarray, "*batch 5"] | None = None,
 ) -> Float[ndarray, "*batch points 2"]:
-    """Pixel coordinates (u, v) of points in front of the camera, without distortion."""
-    return points_cam_mm[..., :2] / points_cam_mm[..., 2:] * f_px[..., None, :] + c_px[..., None, :]
+    """Pixel coordinates (u, v) of points in front of the camera; without `distortion`, those of the ideal pinhole."""
+    rays = points_cam_mm[..., :2] / points_cam_mm[..., 2:]
+    if distortion is not None:
+        rays = distort(rays, distortion)
+    return rays * f_px[..., None, :] + c_px[..., None, :]
+
+
+def distort(
+    rays: Float[ndarray, "*batch points 2"], distortion: Float[ndarray, "*batch 5"]
+) -> Float[ndarray, "*batch points 2"]:
+    """Where a lens puts the rays (x / z, y / z) of a pinhole.
+
+    Args:
+        rays: on the plane z = 1, before focal lengths and principal point.
+        distortion: k1, k2, p1, p2, k3 of OpenCV's model (calib3d: radial to the 6th order, and tangential).
+    """
+    x, y = rays[..., 0], rays[..., 1]
+    k1, k2, p1, p2, k3 = (distortion[..., i, None] for i in range(5))
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    v = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    return np.stack([u, v], axis=-1)
+
+
+def undistort(
+    distorted: Float[ndarray, "*batch points 2"], distortion: Float[ndarray, "*batch 5"]
+) -> Float[ndarray, "*batch points 2"]:
+    """The pinhole's rays that a lens puts at `distorted`: the inverse of `distort`, by Newton steps.
+
+    Beyond the radius at which a polynomial turns back there is no such ray: the result is then far off, or not finite.
+    """
+    rays = np.array(distorted, float)
+    step = 1e-6
+    with np.errstate(all="ignore"):
+        for _ in range(_NEWTON_STEPS):
+            miss = distorted - distort(rays, distortion)
+            along_x = (distort(rays + [step, 0], distortion) - distort(rays - [step, 0], distortion)) / (2 * step)
+            along_y = (distort(rays + [0, step], distortion) - distort(rays - [0, step], distortion)) / (2 * step)
+            area = along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
+            rays[..., 0] += (miss[..., 0] * along_y[..., 1] - miss[..., 1] * along_y[..., 0]) / area
+            rays[..., 1] += (miss[..., 1] * along_x[..., 0] - miss[..., 0] * along_x[..., 1]) / area
+    return rays
 
 
 def rotation_to_root(root_cam_mm: Float[ndarray, "*batch 3"]) -> Float[ndarray, "*batch 3 3"]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,16 @@ def parse_folder(name: str) -> Folder | None:
 
 @dataclass(frozen=True)
 class Meta:
-    """What `h36m_meta.mat` says: a camera without distortion (x_cam = R (x - T)) and a pose a frame.
+    """What `h36m_meta.mat` says: a camera (x_cam = R (x - T)) and a pose a frame.
 
     Attributes:
-        pose3d_world_mm: row i belongs to frame i + 1.
+        pose3d_world_mm: row i belongs to frame i + 1. A row whose root alone is finite says where an unlabelled person is.
         R: rotation from world to camera.
         T_mm: the camera's centre in the world.
         f_px: focal lengths.
         c_px: principal point, pixel centres at integers.
         width, height: of the frames, px.
+        distortion: k1, k2, p1, p2, k3 of OpenCV's model, with which the frames were recorded; zeros: an ideal pinhole.
     """
 
     pose3d_world_mm: Float[ndarray, "frames 17 3"]
@@ -81,6 +82,7 @@ class Meta:
     c_px: Float[ndarray, "2"]
     width: int
     height: int
+    distortion: Float[ndarray, "5"] = field(default_factory=lambda: np.zeros(5))
 
 
 def write_meta(
@@ -93,6 +95,7 @@ def write_meta(
     c_px: Float[ndarray, "*one 2"],
     width: int,
     height: int,
+    distortion: Float[ndarray, "*one 5"] | None = None,
 ) -> None:
     """Write `h36m_meta.mat` (MATLAB v5) into `folder`, atomically; shapes, units and frames as in `Meta`."""
     values = {
@@ -103,6 +106,7 @@ def write_meta(
         "c": np.reshape(c_px, (1, 2)).astype(np.float64),
         "img_width": float(width),
         "img_height": float(height),
+        "distortion": np.reshape(np.zeros(5) if distortion is None else distortion, (1, 5)).astype(np.float64),
     }
     with atomic_path(folder / META) as temporary:
         savemat(temporary, values, do_compression=True)
@@ -120,14 +124,15 @@ def read_meta(folder: Path) -> Meta:
     pose = _value(values, path, "pose3d_world", (-1, joints, 3))
     R = _value(values, path, "R", (3, 3))
     vectors = {key: _value(values, path, key, (size,)) for key, size in (("T", 3), ("f", 2), ("c", 2))}
+    distortion = _value(values, path, "distortion", (5,)) if "distortion" in values else np.zeros(5)
     width, height = (float(_value(values, path, key, (1,))[0]) for key in ("img_width", "img_height"))
     if not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
         raise _refused(path, "R", "a rotation from world to camera, determinant +1")
-    if not (np.isfinite(vectors["T"]).all() and np.isfinite(vectors["c"]).all()):
-        raise _refused(path, "T and c", "finite numbers")
+    if not all(np.isfinite(vector).all() for vector in (vectors["T"], vectors["c"], distortion)):
+        raise _refused(path, "T, c or distortion", "finite numbers")
     if not (vectors["f"] > 0).all() or not (0 < width < np.inf and 0 < height < np.inf):
         raise _refused(path, "f, img_width and img_height", "positive numbers")
-    return Meta(pose, R, vectors["T"], vectors["f"], vectors["c"], int(width), int(height))
+    return Meta(pose, R, vectors["T"], vectors["f"], vectors["c"], int(width), int(height), distortion)
 
 
 def _load_mat(path: Path) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,10 @@ from codebase.geometry import (
     apply_affine,
     crop_from_image,
     crop_intrinsics,
+    distort,
     project,
     rotation_to_root,
+    undistort,
     world_to_camera,
     world_to_im,
 )  # fmt: skip
@@ -92,6 +95,27 @@ def test_the_box_about_the_root_fills_the_crop(root, f, c, box_mm, size):
     found = apply_affine(affine, project(corners, f_px, c_px))
     expected = np.repeat([[(size - 1) / 2], [-0.5], [size - 0.5]], 2, axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+DISTORTIONS = arrays(float, 5, elements=finite(-0.3, 0.3)).map(lambda d: d * [1, 1, 0.05, 0.05, 1])
+
+
+@given(arrays(float, (6, 3), elements=finite(-1, 1)), DISTORTIONS, finite(200, 2000), finite(200, 2000), finite(0, 999))
+def test_distortion_is_opencvs(points, distortion, f_x, f_y, c):
+    in_front = points * [1.5, 1.5, 0.4] + [0, 0, 2]
+    f_px, c_px = np.array([f_x, f_y]), np.array([c, 1000 - c])
+    K = np.array([[f_x, 0, c], [0, f_y, 1000 - c], [0, 0, 1]])
+    theirs = cv2.projectPoints(in_front, np.zeros(3), np.zeros(3), K, distortion)[0][:, 0]
+    np.testing.assert_allclose(project(in_front, f_px, c_px, distortion), theirs, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(project(in_front, f_px, c_px, np.zeros(5)), project(in_front, f_px, c_px))
+
+
+@given(arrays(float, (6, 2), elements=finite(-0.5, 0.5)), DISTORTIONS)
+def test_undistorting_takes_distortion_back(rays, distortion):
+    recorded = distort(rays, distortion)
+    found = undistort(recorded, distortion)
+    np.testing.assert_allclose(distort(found, distortion), recorded, atol=1e-9)
+    np.testing.assert_allclose(found, rays, atol=1e-7)
 
 
 def test_batches_are_what_single_samples_are():

@@ -59,6 +59,17 @@ def test_meta_reads_back(folder):
     assert (meta.width, meta.height) == (96, 90)
     raw = loadmat(folder / META)
     assert (raw["T"].shape, raw["f"].shape, raw["c"].shape) == ((1, 3), (1, 2), (1, 2))
+    assert meta.distortion.tolist() == [0] * 5
+
+
+def test_distortion_reads_back_and_may_be_missing(tmp_path):
+    lens = np.array([-0.2, 0.24, -0.002, -0.001, 0.01])
+    shot = camera(2, width=96, height=90)
+    write_meta(tmp_path, pose3d_world_mm=poses(1, 2, 1, 4), width=96, height=90, distortion=lens, **shot)
+    assert loadmat(tmp_path / META)["distortion"].shape == (1, 5)
+    np.testing.assert_array_equal(read_meta(tmp_path).distortion, lens)
+    _spoil(tmp_path, distortion=None)
+    assert read_meta(tmp_path).distortion.tolist() == [0] * 5
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4])
@@ -96,7 +107,8 @@ def test_a_missing_key_is_named_with_the_file(folder, key):
     [
         ("pose3d_world", np.zeros((4, 16, 3))), ("pose3d_world", np.zeros((4, 51))), ("R", np.eye(4)),
         ("R", np.diag([1.0, 1, -1])), ("R", 2 * np.eye(3)), ("T", np.zeros(2)), ("f", np.zeros(2)),
-        ("c", np.full(2, np.nan)), ("img_width", 0.0), ("R", "none"),
+        ("c", np.full(2, np.nan)), ("img_width", 0.0), ("R", "none"), ("distortion", np.zeros(4)),
+        ("distortion", np.full(5, np.inf)),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_the_file(folder, key, value):
