@@ -33,6 +33,7 @@ class Command:
 SPLITS = {"index_train": Path, "index_val": Path}
 COMMANDS: dict[str, Command] = {
     "synthesize": Command("render one subject of the miniature Human3.6M", {"subject": int, "output": Path}),
+    "extract": Command("fill the dataset tree with one subject of other files", {"subject": int, "output": Path}),
     "backgrounds": Command("median background of a subject's cameras", {"subject": int, "output": Path}),
     "index": Command(
         "index frames, joints and cameras", {"output_train": Path, "output_val": Path, "output_test": Path}

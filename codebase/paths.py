@@ -7,6 +7,9 @@ from pathlib import Path
 
 from codebase.config import Config
 
+# doors of the stage `extract` whose sources hold SMPL parameters
+DOORS_WITH_BODIES = ("course",)
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -31,7 +34,15 @@ class Paths:
         """Folder of S{n}.h5 with SMPL parameters, or None where a tree has none."""
         if self.config.dataset.bodies is not None or self.config.dataset.kind == "tree":
             return self.config.dataset.bodies
+        if self.config.dataset.kind == "extract":
+            return self.dataset / "bodies" if self.extracts_bodies else None
         return self.dataset / "truth"
+
+    @property
+    def extracts_bodies(self) -> bool:
+        """Whether the stage `extract` also writes SMPL parameters: its door's source has them."""
+        dataset = self.config.dataset
+        return dataset.kind == "extract" and dataset.bodies is None and self.config.extract.door in DOORS_WITH_BODIES
 
     @property
     def run_config(self) -> Path:
@@ -40,6 +51,10 @@ class Paths:
 
     def truth(self, subject: int | str) -> Path:
         return self.dataset / "truth" / f"S{subject}.h5"
+
+    def extracted(self, subject: int | str) -> Path:
+        """What stands for the extracted frames of a subject: what is there, what was left out and why."""
+        return self.dataset / "extracted" / f"S{subject}.json"
 
     def background(self, subject: int | str) -> Path:
         return self.root / "backgrounds" / f"background_subject{subject}.npy"

@@ -16,10 +16,14 @@ H36M_CAMERAS = (1, 2, 3, 4)
 class DatasetConfig(Section):
     """Which Human3.6M-style tree is read, and which part of it."""
 
-    kind: Literal["synthetic", "tree"] = Field(
-        "synthetic", description="synthetic: the DAG renders the tree itself; tree: it exists under `root`"
+    kind: Literal["synthetic", "tree", "extract"] = Field(
+        "synthetic",
+        description="synthetic: the DAG renders the tree itself; tree: it exists under `root`; extract: the DAG makes it "
+        "from other files, see the section `extract`",
     )
-    root: Path | None = Field(None, description="root of the tree; for synthetic, default: {results}/{name}/dataset")
+    root: Path | None = Field(
+        None, description="root of the tree; for synthetic and extract, default: {results}/{name}/dataset"
+    )
     masks_root: Path | None = Field(None, description="root of the masks' tree, if it is another than `root`")
     bodies: Path | None = Field(
         None,
@@ -40,8 +44,10 @@ class DatasetConfig(Section):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values) or not all(0 < value < 100 for value in values):
                 raise ValueError(f"dataset.{name} must list at least one value from 1 to 99, each once")
-        if self.kind == "synthetic" and self.masks_root is not None:
-            raise ValueError("dataset.masks_root is for dataset.kind 'tree': synthetic masks lie in the tree itself")
+        if self.kind != "tree" and self.masks_root is not None:
+            raise ValueError(
+                f"dataset.masks_root is for dataset.kind 'tree': {self.kind} puts masks into the tree itself"
+            )
         if self.kind == "synthetic" and not set(self.cameras) <= set(H36M_CAMERAS):
             raise ValueError("dataset.cameras of a synthetic dataset are 1 to 4")
         return self
@@ -84,6 +90,27 @@ class SynthesizeConfig(Section):
     frames: PositiveInt = Field(16, description="frames of each sequence")
     fps: PositiveFloat = Field(5.0, description="frames per second of motion")
     jpeg_quality: int = Field(92, ge=30, le=100)
+
+
+Door = Literal["official", "h36m_fetch", "videopose3d", "course", "rig"]
+
+
+class ExtractConfig(Section):
+    """Where the frames come from with dataset.kind extract: docs/datasets.md says what each door reads."""
+
+    door: Door = Field("official", description="kind of source; official: Human3.6M's own archives or extracted tree")
+    source: Path | None = Field(None, description="folder of the source files; required with dataset.kind extract")
+    every: PositiveInt = Field(
+        1, description="write frames with (frame - 1) % every == 0; every other `every` must be a multiple of it"
+    )
+    jpeg_quality: int = Field(95, ge=30, le=100, description="of frames that are not JPEGs already")
+    masks: Literal["silhouettes", "boxes", "none", "difference"] = Field(
+        "silhouettes",
+        description="silhouettes or boxes: of the source; difference: where the source has none, from the background",
+    )
+    metadata: Path | None = Field(
+        None, description="official: Human3.6M's metadata.xml; default: the one found under `source`"
+    )
 
 
 class BackgroundsConfig(Section):

@@ -11,7 +11,14 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from codebase.config.base import Section, load_config
-from codebase.config.data import BackgroundsConfig, CropsConfig, DatasetConfig, SplitConfig, SynthesizeConfig
+from codebase.config.data import (
+    BackgroundsConfig,
+    CropsConfig,
+    DatasetConfig,
+    ExtractConfig,
+    SplitConfig,
+    SynthesizeConfig,
+)
 from codebase.config.learning import EmbedConfig, EncDecConfig, HmrConfig, PoseConfig, PriorConfig, SmplConfig
 from codebase.config.outputs import EvaluateConfig, PredictConfig, ReportConfig
 
@@ -33,6 +40,7 @@ class Config(Section):
     dataset: DatasetConfig = DatasetConfig()
     split: SplitConfig = SplitConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
+    extract: ExtractConfig = ExtractConfig()
     backgrounds: BackgroundsConfig = BackgroundsConfig()
     crops: CropsConfig = CropsConfig()
     enc_dec: EncDecConfig = EncDecConfig()
@@ -59,10 +67,26 @@ class Config(Section):
                 raise ValueError(f"{stage}.label_subjects names {sorted(unknown)}, not in split.train.subjects")
         return self
 
+    @model_validator(mode="after")
+    def _extracted_frames_suffice(self) -> Config:
+        if self.dataset.kind != "extract":
+            return self
+        if self.extract.source is None:
+            raise ValueError("dataset.kind is 'extract', so extract.source must name the folder of the source files")
+        wanted = {f"split.{name}.every": getattr(self.split, name).every for name in ("train", "val", "test")}
+        for key, every in (wanted | {"backgrounds.every": self.backgrounds.every}).items():
+            if every % self.extract.every:
+                raise ValueError(
+                    f"{key} is {every}, but extract.every is {self.extract.every}: most of those frames would not be "
+                    f"there; set {key} to a multiple of extract.every"
+                )
+        return self
+
 
 # The sections whose digest stands in the params of a stage's rule: editing another section re-runs nothing.
 STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "synthesize": ("dataset", "synthesize"),
+    "extract": ("dataset", "extract"),
     "backgrounds": ("dataset", "backgrounds"),
     "index": ("dataset", "split"),
     "crops": ("dataset", "crops"),

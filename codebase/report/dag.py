@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 
 from markupsafe import Markup
@@ -22,8 +22,9 @@ class Node:
 
 NODES = (
     Node("synthesize", (), "dataset tree", "data"),
-    Node("backgrounds", ("synthesize",), "median per camera"),
-    Node("index", ("synthesize",), "rows, exclusions", "data"),
+    Node("extract", (), "dataset tree", "data"),
+    Node("backgrounds", ("synthesize", "extract"), "median per camera"),
+    Node("index", ("synthesize", "extract"), "rows, exclusions", "data"),
     Node("crops", ("index", "backgrounds"), "one HDF5 a subject"),
     Node("train_enc_dec", ("crops",), "no 3D labels", "training"),
     Node("embed", ("train_enc_dec",), "L_3d, L_app"),
@@ -42,12 +43,17 @@ _LANE_H = 10
 
 
 def nodes_for(kind: str) -> tuple[Node, ...]:
-    """The stages of a run; with `kind` "tree" the dataset tree stands where `synthesize` would."""
-    if kind == "synthetic":
-        return NODES
-    given = Node("dataset tree", (), "given by the user", "data")
-    rename = {"synthesize": given.name}
-    return (given, *(Node(n.name, tuple(rename.get(x, x) for x in n.needs), n.makes, n.link) for n in NODES[1:]))
+    """The stages of a run: one that makes the dataset tree, or with `kind` "tree" the tree itself in its place."""
+    makers = {"synthetic": "synthesize", "extract": "extract"}
+    maker = next((node for node in NODES if node.name == makers.get(kind)), None)
+    first = maker or Node("dataset tree", (), "given by the user", "data")
+    others = [node for node in NODES if node.name not in makers.values()]
+    return (first, *(replace(node, needs=_needs(node, makers.values(), first.name)) for node in others))
+
+
+def _needs(node: Node, makers: Iterable[str], first: str) -> tuple[str, ...]:
+    """What a stage needs, with `first` in the place of all that make a tree."""
+    return tuple(dict.fromkeys(first if need in makers else need for need in node.needs))
 
 
 def depths_of(nodes: Sequence[Node]) -> dict[str, int]:

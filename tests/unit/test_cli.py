@@ -18,6 +18,7 @@ STAGES = sorted(path.stem for path in (REPOSITORY / "codebase/stages").glob("[a-
 # Frozen: rules, scripts and people's shell histories call exactly this.
 SURFACE = {
     "synthesize": "--subject --output",
+    "extract": "--subject --output",
     "backgrounds": "--subject --output",
     "index": "--output-train --output-val --output-test",
     "crops": "--subject --index --background --output",

@@ -124,10 +124,46 @@ print(json.dumps(sorted(sys.modules)))
     assert ours == {"config", "paths", "errors"}
 
 
+EXTRACT = [
+    "--configfile",
+    "configs/presets/quick.yaml",
+    "--config",
+    "name=here",
+    "dataset={kind: extract}",
+    "extract={source: nowhere, every: 5}",
+]
+EXTRACT += ["backgrounds={every: 65}", "split={train: {subjects: [1], every: 5}, val: {subjects: [8], every: 20}}"]
+
+
+def test_extraction_stands_where_rendering_does(in_house):
+    done = in_house("snakemake", "-n", *EXTRACT)
+    assert done.returncode == 0, done.stderr
+    jobs = counts(done.stdout)
+    assert jobs["extract"] == jobs["backgrounds"] == jobs["crops"] == 4
+    assert "synthesize" not in jobs
+
+
+def test_a_missing_source_is_one_message_before_any_job(in_house, house):
+    done = in_house("snakemake", "--profile", "cluster_profiles/local", *EXTRACT)
+    assert done.returncode == 2
+    assert "extract.source" in done.stderr
+    assert "where:    nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (house / "results/here/dataset").exists()
+
+
+def test_strides_that_do_not_fit_are_refused(in_house):
+    done = in_house("snakemake", "-n", *EXTRACT, "backgrounds={every: 64}")
+    assert done.returncode == 2
+    assert "backgrounds.every is 64, but extract.every is 5" in done.stderr
+
+
 def test_what_rules_run_the_command_line_understands(in_house):
-    done = in_house("snakemake", "-n", "-p")
-    commands = set(re.findall(r"Shell command: (python -m codebase .*) 2> (\S+)$", done.stdout, flags=re.MULTILINE))
+    done, extracted = in_house("snakemake", "-n", "-p"), in_house("snakemake", "-n", "-p", *EXTRACT)
+    pattern = r"Shell command: (python -m codebase .*) 2> (\S+)$"
+    commands = set(re.findall(pattern, done.stdout, flags=re.MULTILINE))
     assert len(commands) == sum(counts(done.stdout).values()) - 1, "a job other than `all` without a command of its own"
+    commands |= set(re.findall(pattern, extracted.stdout, flags=re.MULTILINE))
     parsed = [build_parser().parse_args(shlex.split(command)[3:]) for command, _ in commands]
     stages = {options.stage for options in parsed}
     assert stages == {path.stem for path in (REPOSITORY / "codebase/stages").glob("[a-z]*.py")}

@@ -63,7 +63,8 @@ def test_a_profile_reruns_exactly_and_retries_where_jobs_have_walls(profile):
 
 def test_the_picture_shows_every_rule():
     drawn = set(re.findall(r">(\w+)</text>", (REPOSITORY / "docs/dag.svg").read_text()))
-    assert drawn == {*RULES, "all"}, "the DAG changed: run `make dag`"
+    # the picture is the default config's, which renders its frames
+    assert drawn == {*RULES, "all"} - {"extract"}, "the DAG changed: run `make dag`"
 
 
 def test_the_conda_environment_has_the_pins_of_the_other():

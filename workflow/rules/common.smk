@@ -39,7 +39,8 @@ def checked_config():
 
 def require_files():
     """The files that no rule makes must be there, also for a dry run."""
-    given = body_files(SUBJECTS) if CONFIG.dataset.kind == "tree" else []
+    made = CONFIG.dataset.kind == "synthetic" or PATHS.extracts_bodies
+    given = [] if made else body_files(SUBJECTS)
     for path, key in [
         (CONFIG.dataset.body, "dataset.body"),
         *((Path(path), "dataset.bodies") for path in given),
@@ -62,6 +63,22 @@ def require_tree():
             expected="folders such as s_01_act_02_subact_01_ca_01 in it",
             mend="correct dataset.root, or set dataset.kind to synthetic",
         )
+
+
+def require_source():
+    """What the tree is extracted from must be there before a job starts; a dry run does not need it."""
+    wanted = {
+        "extract.source": CONFIG.extract.source,
+        "extract.metadata": CONFIG.extract.metadata,
+    }
+    for key, path in wanted.items():
+        if CONFIG.dataset.kind == "extract" and path and not path.exists():
+            raise DataError(
+                f"{key} leads to nothing.",
+                where=path,
+                expected="what docs/datasets.md says of this door",
+                mend=f"correct {key}",
+            )
 
 
 def write_run_config(path):
@@ -117,8 +134,15 @@ def body_files(subjects):
 
 
 def rendered(subjects):
-    """What stands for the frames of the subjects in the DAG: the file that synthesize writes last."""
-    return each(PATHS.truth, subjects) if CONFIG.dataset.kind == "synthetic" else []
+    """What stands for the frames of the subjects in the DAG: the file that synthesize or extract writes last."""
+    last = {"synthetic": PATHS.truth, "extract": PATHS.extracted}
+    kind = CONFIG.dataset.kind
+    return each(last[kind], subjects) if kind in last else []
+
+
+def extracted_bodies(subject):
+    """The SMPL parameters that extract writes beside the frames; none where its source has none."""
+    return body_files([subject]) if PATHS.extracts_bodies else []
 
 
 def rendered_subject(wildcards):
@@ -143,6 +167,7 @@ if not PATHS.run_config.is_file():
 
 onstart:
     or_leave(require_tree)
+    or_leave(require_source)
     write_run_config(PATHS.run_config)
 
 

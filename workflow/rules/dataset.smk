@@ -1,9 +1,10 @@
-"""From a dataset tree (rendered here where dataset.kind is synthetic) to crops.
+"""From a dataset tree (rendered or extracted here, as dataset.kind says) to crops.
 
-INPUTS: {dataset}/s_01_act_02_subact_01_ca_01/*.jpg, *.png, h36m_meta.mat; the body file
-OUTPUTS: {dataset}/truth/S{subject}.h5 and the tree itself (synthetic only), {root}/backgrounds/background_subject{subject}.npy,
-         {root}/index_{train,val,test}.h5, {root}/crops/S{subject}.h5
-Steps: synthesize -> backgrounds, index -> crops
+INPUTS: {dataset}/s_01_act_02_subact_01_ca_01/*.jpg, *.png, h36m_meta.mat; the body file; extract.source (extract only)
+OUTPUTS: {dataset}/truth/S{subject}.h5 and the tree itself (synthetic only), {dataset}/extracted/S{subject}.json and the
+         tree itself (extract only), {root}/backgrounds/background_subject{subject}.npy, {root}/index_{train,val,test}.h5,
+         {root}/crops/S{subject}.h5
+Steps: synthesize or extract -> backgrounds, index -> crops
 """
 
 if CONFIG.dataset.kind == "synthetic":
@@ -30,6 +31,32 @@ if CONFIG.dataset.kind == "synthetic":
         shell:
             "python -m codebase synthesize --config {input.config:q} --subject {wildcards.subject}"
             " --output {output.truth:q} 2> {log:q}"
+
+
+if CONFIG.dataset.kind == "extract":
+
+    rule extract:
+        input:
+            config=RUN_CONFIG,
+        output:
+            summary=PATHS.extracted("{subject}"),
+            bodies=extracted_bodies("{subject}"),
+        log:
+            PATHS.log("extract", "S{subject}"),
+        conda:
+            ENVIRONMENT
+        threads: WORKERS
+        resources:
+            mem_mb=memory(4000),
+            runtime=720,
+        params:
+            version=stage_version("extract"),
+            section=section("extract"),
+        message:
+            "Extract the frames, masks, cameras and poses of subject {wildcards.subject}."
+        shell:
+            "python -m codebase extract --config {input.config:q} --subject {wildcards.subject}"
+            " --output {output.summary:q} 2> {log:q}"
 
 
 rule backgrounds:
