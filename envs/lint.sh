@@ -11,7 +11,7 @@ check() {
 
 shell_syntax() {
     local script
-    for script in train.sh tests/run.sh .ci/run envs/*.sh; do bash -n "$script" || return 1; done
+    for script in train.sh tests/run.sh tests/cluster/*.sh .ci/run envs/*.sh; do bash -n "$script" || return 1; done
 }
 
 schema_in_step() {
