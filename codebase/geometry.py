@@ -62,12 +62,12 @@ def undistort(
     Beyond the radius at which a polynomial turns back there is no such ray: the result is then far off, or not finite.
     """
     rays = np.array(distorted, float)
-    step = 1e-6
+    step_x, step_y = 1e-6 * np.eye(2)
     with np.errstate(all="ignore"):
         for _ in range(_NEWTON_STEPS):
             miss = distorted - distort(rays, distortion)
-            along_x = (distort(rays + [step, 0], distortion) - distort(rays - [step, 0], distortion)) / (2 * step)
-            along_y = (distort(rays + [0, step], distortion) - distort(rays - [0, step], distortion)) / (2 * step)
+            along_x = (distort(rays + step_x, distortion) - distort(rays - step_x, distortion)) / 2e-6
+            along_y = (distort(rays + step_y, distortion) - distort(rays - step_y, distortion)) / 2e-6
             area = along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
             rays[..., 0] += (miss[..., 0] * along_y[..., 1] - miss[..., 1] * along_y[..., 0]) / area
             rays[..., 1] += (miss[..., 1] * along_x[..., 0] - miss[..., 0] * along_x[..., 1]) / area

@@ -12,7 +12,7 @@ import numpy as np
 
 from codebase.body.arrays import BodyArrays, lbs_numpy, load_body, rotation_matrices
 from codebase.config import Config
-from codebase.data.crops import FORMAT, CropRows, digest
+from codebase.data.crops import FORMAT, VERSION, CropRows, digest
 from codebase.data.embeddings import Embeddings, write_embeddings
 from codebase.data.index import Index, Views, write_index
 from codebase.files import create_h5
@@ -100,7 +100,10 @@ class _Subject:
     def rows(self) -> CropRows:
         count = len(self.frame)
         own = {"action": self.action, "subaction": np.ones(count, np.int32), "camera": self.camera, "frame": self.frame}
-        return CropRows(**own, has_mask=np.ones(count, bool), joints_world_mm=self.joints_mm, **self.cameras)
+        straight = np.zeros((count, 5))
+        return CropRows(
+            **own, has_mask=np.ones(count, bool), joints_world_mm=self.joints_mm, **self.cameras, distortion=straight
+        )
 
     def write_truth(self, path: Path) -> None:
         with create_h5(path, format_name="posemill.bodies") as file:
@@ -124,11 +127,11 @@ class _Subject:
             inside = found.face >= 0
             image[row] = np.where(inside[..., None], person * np.clip(0.5 + 0.5 * shade, 0, 1)[..., None], room)
             mask[row] = 255 * inside
-        with create_h5(path, format_name=FORMAT) as file:
+        with create_h5(path, format_name=FORMAT, version=VERSION) as file:
             file["image"], file["mask"] = image, mask
             file["background"] = np.broadcast_to(room, image.shape).astype(np.uint8)
-            for name in ("action", "subaction", "camera", "frame", "has_mask", "joints_im_mm", "root_world_mm",
-                         "R_world_im", "R", "T_mm", "f_px", "c_px"):  # fmt: skip
+            for name in ("action", "subaction", "camera", "frame", "has_mask", "has_joints", "joints_im_mm",
+                         "root_world_mm", "R_world_im", "R", "T_mm", "f_px", "c_px"):  # fmt: skip
                 file[name] = getattr(rows, name)
             file["crop_from_image"] = affine
             file.attrs["subject"], file.attrs["size"], file.attrs["box_mm"] = self.number, size, config.crops.box_mm
@@ -142,7 +145,8 @@ class _Subject:
         write_embeddings(path, Embeddings(
             subject=self.number, L_3d=(rows.joints_im_mm / 400 + noise).astype(np.float32),
             L_app=np.broadcast_to(looks, (len(rows), APPEARANCE)).astype(np.float32), **columns,
-            joints_im_mm=rows.joints_im_mm, R_world_im=rows.R_world_im, checkpoint_digest="none", crops_digest="none",
+            has_joints=rows.has_joints, joints_im_mm=rows.joints_im_mm, R_world_im=rows.R_world_im,
+            checkpoint_digest="none", crops_digest="none",
         ))  # fmt: skip
 
     def true_rotations(self) -> np.ndarray:
@@ -166,7 +170,7 @@ def _index(subjects: list[_Subject]) -> Index:
         }  # fmt: skip
         for name, values in columns.items():
             views.setdefault(name, []).append(np.asarray(values, np.int32))
-        for name, values in person.cameras.items():
+        for name, values in (*person.cameras.items(), ("distortion", np.zeros((len(person.frame), 5)))):
             views.setdefault(name, []).append(values[example])
         _, kept, instant = np.unique(
             person.action.astype(int) * 1000 + person.frame, return_index=True, return_inverse=True
@@ -180,6 +184,7 @@ def _index(subjects: list[_Subject]) -> Index:
         for name, values in row_columns.items():
             parts.setdefault(name, []).append(np.asarray(values, np.int32))
         parts.setdefault("has_mask", []).append(rows.has_mask)
+        parts.setdefault("has_joints", []).append(rows.has_joints)
         instants += len(kept)
     return Index(
         **{name: np.concatenate(values) for name, values in parts.items()},

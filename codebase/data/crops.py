@@ -18,20 +18,25 @@ from numpy import ndarray
 from codebase.config import CropsConfig
 from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, Folder, read_frame, read_mask
 from codebase.data.index import Index, frame_key
+from codebase.data.lens import Lens, cut_straight
 from codebase.data.parallel import in_order
-from codebase.data.resample import after_reduction, cut, reduction
+from codebase.data.resample import after_reduction, reduction
+from codebase.data.scan import labelled
 from codebase.errors import DataError
 from codebase.files import create_h5, missing
 from codebase.geometry import crop_from_image, world_to_camera, world_to_im
 from codebase.skeleton import H36M
 
-FORMAT = "posemill.crops"
+FORMAT, VERSION = "posemill.crops", 2
 _ROWS_A_TASK = 32
 
 
 @dataclass(frozen=True)
 class CropRows:
-    """The rows of one subject in any split, sorted as in the index; cameras are those of the full images."""
+    """The rows of one subject in any split, sorted as in the index; cameras are those of the full images.
+
+    Crops are straight: `distortion` says how the frames were bent, no crop is.
+    """
 
     action: Int32[ndarray, " rows"]
     subaction: Int32[ndarray, " rows"]
@@ -43,9 +48,15 @@ class CropRows:
     T_mm: Float64[ndarray, "rows 3"]
     f_px: Float64[ndarray, "rows 2"]
     c_px: Float64[ndarray, "rows 2"]
+    distortion: Float64[ndarray, "rows 5"]
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @cached_property
+    def has_joints(self) -> Bool[ndarray, " rows"]:
+        """Whether the pose is known; if not, the root is, and the other joints are NaN."""
+        return labelled(self.joints_world_mm)
 
     @cached_property
     def root_world_mm(self) -> Float64[ndarray, "rows 3"]:
@@ -59,9 +70,11 @@ class CropRows:
 
     @cached_property
     def joints_im_mm(self) -> Float32[ndarray, "rows 17 3"]:
-        """Poses as networks see them: root-centred, im frame."""
+        """Poses as networks see them: root-centred, im frame; all NaN where the pose is not known."""
         centred = self.joints_world_mm - self.root_world_mm[:, None]
-        return (centred @ np.swapaxes(self.R_world_im, 1, 2)).astype(np.float32)
+        turned = (centred @ np.swapaxes(self.R_world_im, 1, 2)).astype(np.float32)
+        turned[~self.has_joints] = np.nan
+        return turned
 
     def crop_from_image(self, config: CropsConfig) -> Float64[ndarray, "rows 2 3"]:
         """Affine maps from image pixels to crop pixels."""
@@ -79,7 +92,7 @@ def collect(indices: Sequence[Index], subject: int) -> CropRows:
         for name in ("action", "subaction", "camera", "frame", "has_mask"):
             parts[name].append(getattr(index, name)[mine])
         parts["joints_world_mm"].append(index.joints_world_mm[index.instant[mine]])
-        for name in ("R", "T_mm", "f_px", "c_px"):
+        for name in ("R", "T_mm", "f_px", "c_px", "distortion"):
             parts[name].append(getattr(index.views, name)[index.view[mine]])
     _, first = np.unique(np.concatenate(keys), return_index=True)
     return CropRows(**{name: np.concatenate(part)[first] for name, part in parts.items()})
@@ -131,7 +144,7 @@ def write_crops(
               masks_root, size)
         for span in spans(total, _ROWS_A_TASK)
     ]  # fmt: skip
-    with create_h5(output, format_name=FORMAT) as file:
+    with create_h5(output, format_name=FORMAT, version=VERSION) as file:
         # Contiguous and uncompressed, so that batches.py can map them into memory.
         image = file.create_dataset("image", (total, size, size, 3), np.uint8)
         behind = file.create_dataset("background", (total, size, size, 3), np.uint8)
@@ -139,8 +152,8 @@ def write_crops(
         done = in_order(_cut_rows, tasks, workers=workers, what=f"S{subject}: crops, {_ROWS_A_TASK} a piece")
         for span, (cut_image, cut_background, cut_mask) in zip(spans(total, _ROWS_A_TASK), done, strict=True):
             image[span], behind[span], mask[span] = cut_image, cut_background, cut_mask
-        for name in ("action", "subaction", "camera", "frame", "has_mask", "joints_im_mm", "root_world_mm",
-                     "R_world_im", "R", "T_mm", "f_px", "c_px"):  # fmt: skip
+        for name in ("action", "subaction", "camera", "frame", "has_mask", "has_joints", "joints_im_mm",
+                     "root_world_mm", "R_world_im", "R", "T_mm", "f_px", "c_px"):  # fmt: skip
             file[name] = getattr(rows, name)
         file["crop_from_image"] = affine
         file.attrs["subject"], file.attrs["size"], file.attrs["box_mm"] = subject, size, config.box_mm
@@ -160,7 +173,7 @@ def part(rows: CropRows, span: slice) -> CropRows:
 def digest(rows: CropRows, subject: int, affine: Float64[ndarray, "rows 2 3"]) -> str:
     """16 hex digits of which images the rows are, their poses and their cameras."""
     key = frame_key(subject, rows.action, rows.subaction, rows.camera, rows.frame)
-    parts = (key, rows.has_mask, rows.joints_im_mm, rows.R_world_im, affine)
+    parts = (key, rows.has_mask, rows.joints_im_mm, rows.R_world_im, affine, rows.distortion)
     return hashlib.sha256(b"".join(np.ascontiguousarray(item).tobytes() for item in parts)).hexdigest()[:16]
 
 
@@ -193,15 +206,16 @@ def _each(task: _Task) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         affine = task.affine[row]
         factor = reduction(affine)
         shrunk = after_reduction(affine, factor)
+        lens = Lens(*(tuple(getattr(rows, name)[row].tolist()) for name in ("f_px", "c_px", "distortion")))
         image = read_frame(folder.file(task.root, frame, FRAME_SUFFIX), reduce=factor)
         behind = _background(task.background, task.camera_row[camera], factor)
         mask = np.zeros((task.size, task.size), np.uint8)
         if rows.has_mask[row]:
             whole = read_mask(folder.file(task.masks_root, frame, MASK_SUFFIX))
-            mask = cut(whole, affine, task.size, repeat_border=False)
+            mask = cut_straight(whole, affine, task.size, lens, 1, repeat_border=False)
         yield (
-            cut(image, shrunk, task.size, repeat_border=True),
-            cut(behind, shrunk, task.size, repeat_border=True),
+            cut_straight(image, shrunk, task.size, lens, factor, repeat_border=True),
+            cut_straight(behind, shrunk, task.size, lens, factor, repeat_border=True),
             mask,
         )
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from codebase.data.index import frame_key
 from codebase.errors import DataError
 from codebase.files import atomic_path, missing
 
-FORMAT, VERSION = "posemill.embeddings", 1
+FORMAT, VERSION = "posemill.embeddings", 2
 _PLAIN = frozenset("biuf")
 
 
@@ -29,6 +29,7 @@ class Embeddings:
     Attributes:
         L_3d: the latent points, which turn with the camera.
         L_app: the appearance.
+        has_joints: where False, joints_im_mm is NaN.
         checkpoint_digest, crops_digest: of the files that this was made from.
     """
 
@@ -39,6 +40,7 @@ class Embeddings:
     subaction: Int32[ndarray, " rows"]
     camera: Int32[ndarray, " rows"]
     frame: Int32[ndarray, " rows"]
+    has_joints: Bool[ndarray, " rows"]
     joints_im_mm: Float32[ndarray, "rows 17 3"]
     R_world_im: Float64[ndarray, "rows 3 3"]
     checkpoint_digest: str
@@ -61,6 +63,7 @@ _ARRAYS: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "subaction": (np.int32, ()),
     "camera": (np.int32, ()),
     "frame": (np.int32, ()),
+    "has_joints": (np.bool_, ()),
     "joints_im_mm": (np.float32, (17, 3)),
     "R_world_im": (np.float64, (3, 3)),
 }

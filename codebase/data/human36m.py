@@ -66,7 +66,7 @@ class Meta:
     """What `h36m_meta.mat` says: a camera (x_cam = R (x - T)) and a pose a frame.
 
     Attributes:
-        pose3d_world_mm: row i belongs to frame i + 1. A row whose root alone is finite says where an unlabelled person is.
+        pose3d_world_mm: row i belongs to frame i + 1; where the root alone is finite, the person is unlabelled.
         R: rotation from world to camera.
         T_mm: the camera's centre in the world.
         f_px: focal lengths.

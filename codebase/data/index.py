@@ -17,12 +17,12 @@ from numpy import ndarray
 from codebase.config import DatasetConfig, Selection
 from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, Folder, damage, parse_folder
 from codebase.data.parallel import in_order
-from codebase.data.scan import Exclusion, Scan, View, ranges, select_frames
+from codebase.data.scan import Exclusion, Scan, View, labelled, ranges, select_frames
 from codebase.errors import DataError
 from codebase.files import create_h5, open_h5
 from codebase.logs import log
 
-FORMAT = "posemill.index"
+FORMAT, VERSION = "posemill.index", 2
 # A JPEG's size is checked to 8 px (see human36m.damage); 2 more for videos with rows that the meta file leaves out.
 SIZE_TOLERANCE_PX = 10
 POSE_TOLERANCE_MM = 1.0
@@ -50,6 +50,7 @@ class Views:
     c_px: Float64[ndarray, "views 2"]
     width: Int32[ndarray, " views"]
     height: Int32[ndarray, " views"]
+    distortion: Float64[ndarray, "views 5"]
 
     def folder(self, row: int) -> Folder:
         """The folder of a row."""
@@ -63,6 +64,7 @@ class Index:
     Attributes:
         instant: row of `joints_world_mm`; the cameras of one instant share it.
         view: row of `views`.
+        has_joints: whether the pose is known; if not, the root is, and the other joints are NaN.
         joints_world_mm: poses of the instants.
         counts: per subject ("1"): rows, excluded_folders, excluded_frames, excluded_masks.
     """
@@ -75,6 +77,7 @@ class Index:
     instant: Int32[ndarray, " rows"]
     view: Int32[ndarray, " rows"]
     has_mask: Bool[ndarray, " rows"]
+    has_joints: Bool[ndarray, " rows"]
     joints_world_mm: Float32[ndarray, "instants 17 3"]
     views: Views
     exclusions: tuple[Exclusion, ...]
@@ -89,7 +92,7 @@ class Index:
         return frame_key(self.subject, self.action, self.subaction, self.camera, self.frame)
 
 
-_ROWS = ("subject", "action", "subaction", "camera", "frame", "instant", "view", "has_mask")
+_ROWS = ("subject", "action", "subaction", "camera", "frame", "instant", "view", "has_mask", "has_joints")
 
 
 def build(
@@ -193,7 +196,11 @@ def _lay_out(kept: Sequence[tuple[View, np.ndarray, np.ndarray]], exclusions: li
     rows, poses, key = {name: values[order] for name, values in rows.items()}, poses[order], key[order]
     _, first, instant = np.unique(key // KEYS_PER_INSTANT, return_index=True, return_inverse=True)
     rows["instant"] = instant.astype(np.int32)
-    agrees = np.abs(poses - poses[first][instant]).max(axis=(1, 2)) <= POSE_TOLERANCE_MM
+    middle = _median_poses(poses, instant, len(first))
+    rows["has_joints"] = labelled(middle)[instant]
+    with np.errstate(invalid="ignore"):
+        # where a camera knows the root alone, the root is compared alone
+        agrees = ~(np.abs(poses - middle[instant]) > POSE_TOLERANCE_MM).any(axis=(1, 2))
     exclusions = exclusions + _disagreeing(folders, rows, agrees)
     views = Views(
         **numbers,
@@ -203,23 +210,43 @@ def _lay_out(kept: Sequence[tuple[View, np.ndarray, np.ndarray]], exclusions: li
         c_px=np.stack([m.c_px for m in metas]),
         width=np.array([m.width for m in metas], np.int32),
         height=np.array([m.height for m in metas], np.int32),
+        distortion=np.stack([m.distortion for m in metas]),
     )
     rows = {name: values[agrees] for name, values in rows.items()}
     return Index(
         **rows,
-        joints_world_mm=poses[first].astype(np.float32),
+        joints_world_mm=middle.astype(np.float32),
         views=views,
         exclusions=tuple(exclusions),
         counts=_counts(rows["subject"], exclusions),
     )
 
 
+def _median_poses(poses: np.ndarray, instant: np.ndarray, count: int) -> np.ndarray:
+    """Median over the cameras of each instant, coordinate by coordinate, of the poses that are known.
+
+    One camera in error does not make the others wrong, as it would if all were compared with the first.
+    """
+    out = np.empty((count, *poses.shape[1:]))
+    cameras = np.bincount(instant, minlength=count)
+    start = np.concatenate([[0], np.cumsum(cameras)[:-1]])
+    for number in np.unique(cameras):
+        mine = np.flatnonzero(cameras == number)
+        stack = poses[start[mine, None] + np.arange(number)]
+        full = labelled(stack.reshape(-1, *poses.shape[1:])).reshape(stack.shape[:2])
+        mixed = full.any(axis=1) & ~full.all(axis=1)
+        out[mine] = np.median(stack, axis=1)
+        for row in np.flatnonzero(mixed):
+            out[mine[row]] = np.median(stack[row][full[row]], axis=0)
+    return out
+
+
 def _disagreeing(folders: list[Folder], rows: dict[str, np.ndarray], agrees: np.ndarray) -> list[Exclusion]:
-    """Rows whose pose is not that of the instant's first camera: the cameras are not synchronous there."""
+    """Rows whose pose is not that of the instant's cameras together: they are not synchronous there."""
     out = []
     for view in np.unique(rows["view"][~agrees]):
         frames = rows["frame"][~agrees & (rows["view"] == view)]
-        reason = f"the pose differs from that of the first camera of the instant: {ranges(frames)}"
+        reason = f"the pose differs from the median over the cameras of the instant: {ranges(frames)}"
         out.append(Exclusion(folders[view].name, reason, folders[view].subject, "frame", len(frames)))
     return out
 
@@ -237,7 +264,7 @@ def _counts(subject: np.ndarray, exclusions: Sequence[Exclusion]) -> dict[str, d
 
 def write_index(path: Path, index: Index) -> None:
     """Write an index file, format posemill.index, atomically."""
-    with create_h5(path, format_name=FORMAT) as file:
+    with create_h5(path, format_name=FORMAT, version=VERSION) as file:
         for name in _ROWS:
             file[f"frames/{name}"] = getattr(index, name)
         file["instants/joints_world_mm"] = index.joints_world_mm
@@ -258,7 +285,7 @@ def read_index(path: Path) -> Index:
     Raises:
         DataError: the file is missing, no HDF5, of another format or version, or lacks a dataset.
     """
-    with open_h5(path, format_name=FORMAT) as file:
+    with open_h5(path, format_name=FORMAT, version=VERSION) as file:
         try:
             rows = {name: file[f"frames/{name}"][:] for name in _ROWS}
             views = {field.name: file[f"views/{field.name}"][:] for field in fields(Views)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Float, Int32
 from numpy import ndarray
 
 from codebase.config import DatasetConfig
@@ -17,6 +17,7 @@ from codebase.data.human36m import MASK_SUFFIX as MASK
 from codebase.data.human36m import META, Folder, Meta, list_frames, parse_folder, read_meta
 from codebase.errors import DataError, UserError
 from codebase.geometry import world_to_camera
+from codebase.skeleton import H36M
 
 NEAR_MM = 100.0
 
@@ -112,12 +113,26 @@ def _view(folder: Folder, root: Path, masks_root: Path) -> View:
     return View(folder, meta, frames, list_frames(masks_root / folder.name, folder.name, MASK))
 
 
+def labelled(poses_mm: Float[ndarray, "frames 17 3"]) -> Bool[ndarray, " frames"]:
+    """Whether every joint of a pose is finite."""
+    return np.asarray(np.isfinite(poses_mm).all(axis=(1, 2)))
+
+
+def root_only(poses_mm: Float[ndarray, "frames 17 3"]) -> Bool[ndarray, " frames"]:
+    """Whether a pose says where the root is and nothing else: an unlabelled person of known place."""
+    root = H36M.index("root")
+    others = np.delete(poses_mm, root, axis=1)
+    return np.asarray(np.isfinite(poses_mm[:, root]).all(axis=1) & np.isnan(others).all(axis=(1, 2)))
+
+
 def poses_in_front(meta: Meta) -> Bool[ndarray, " frames"]:
-    """Whether each pose lies wholly in front of the camera, at least NEAR_MM away; False where it is not finite."""
+    """Whether all known joints of a pose lie in front of the camera, at least NEAR_MM away; False if none is known."""
     joints_mm = meta.pose3d_world_mm.reshape(-1, 3)
     with np.errstate(invalid="ignore"):
         in_front = world_to_camera(joints_mm, meta.R, meta.T_mm)[:, 2] > NEAR_MM
-    return np.asarray(in_front.reshape(len(meta.pose3d_world_mm), -1).all(axis=1))
+    known = np.isfinite(joints_mm).all(axis=1)
+    by_pose = (len(meta.pose3d_world_mm), -1)
+    return np.asarray((in_front | ~known).reshape(by_pose).all(axis=1) & known.reshape(by_pose).any(axis=1))
 
 
 def select_frames(view: View, every: int) -> tuple[Int32[ndarray, " frames"], list[Exclusion]]:
@@ -125,21 +140,21 @@ def select_frames(view: View, every: int) -> tuple[Int32[ndarray, " frames"], li
     poses = view.meta.pose3d_world_mm
     listed = view.frames[(view.frames - 1) % every == 0]
     posed = listed[listed <= len(poses)]
-    finite = np.isfinite(poses).all(axis=(1, 2))[posed - 1]
+    usable = (labelled(poses) | root_only(poses))[posed - 1]
     in_front = poses_in_front(view.meta)[posed - 1]
     expected = np.arange(1, len(poses) + 1, every, dtype=np.int32)
     left_out = {
         "no file for these frames": np.setdiff1d(expected, posed),
         f"no pose for these frames ({META} holds {len(poses)})": listed[listed > len(poses)],
-        "the pose is not finite": posed[~finite],
-        "a joint lies behind the camera": posed[finite & ~in_front],
+        "the pose is not finite": posed[~usable],
+        "a joint lies behind the camera": posed[usable & ~in_front],
     }
     exclusions = [
         Exclusion(view.folder.name, f"{reason}: {ranges(frames)}", view.folder.subject, "frame", len(frames))
         for reason, frames in left_out.items()
         if len(frames)
     ]
-    return posed[finite & in_front], exclusions
+    return posed[usable & in_front], exclusions
 
 
 def ranges(frames: Int32[ndarray, " frames"], *, most: int = 5) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
-from codebase.data.crops import FORMAT
+from codebase.data.crops import FORMAT, VERSION
 from codebase.data.index import KEYS_PER_INSTANT, frame_key
 from codebase.errors import DataError
 from codebase.files import open_h5
@@ -21,8 +21,8 @@ from codebase.files import open_h5
 Rows = Int64[ndarray, "*shape"]
 PIXELS = ("image", "background", "mask")
 COLUMNS = (
-    "action", "subaction", "camera", "frame", "has_mask", "joints_im_mm", "root_world_mm", "R_world_im", "R", "T_mm",
-    "f_px", "c_px", "crop_from_image",
+    "action", "subaction", "camera", "frame", "has_mask", "has_joints", "joints_im_mm", "root_world_mm", "R_world_im",
+    "R", "T_mm", "f_px", "c_px", "crop_from_image",
 )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ class CropStore:
         return out.reshape(*rows.shape, *out.shape[1:])
 
     def _open(self, path: Path) -> dict[str, Any]:
-        with open_h5(path, format_name=FORMAT) as file:
+        with open_h5(path, format_name=FORMAT, version=VERSION) as file:
             try:
                 table: dict[str, Any] = {name: file[name][:] for name in COLUMNS}
                 for name in PIXELS:

@@ -56,7 +56,8 @@ def check_index(config: Config, path: Path) -> Figures:
     _require(index.view.min() >= 0 and index.view.max() < len(index.views.camera), path, "view is wrong.")
     strangers = set(index.subject.tolist()) - set(config.dataset.subjects)
     _require(not strangers, path, f"Subjects {sorted(strangers)} are not in dataset.subjects.")
-    asymmetry = check_poses(index.joints_world_mm[np.unique(index.instant)], path, "joints_world_mm")
+    labelled = np.unique(index.instant[index.has_joints])
+    asymmetry = check_poses(index.joints_world_mm[labelled], path, "joints_world_mm")
     excluded = {
         f"excluded_{kind}s": sum(item.count for item in index.exclusions if item.kind == kind)
         for kind in ("folder", "frame", "mask")
@@ -70,7 +71,7 @@ def check_crops(config: Config, path: Path) -> Figures:
     _require(store.size == config.crops.size, path, f"Crops have {store.size} px, crops.size is {config.crops.size}.")
     if not len(store):
         return {"rows": 0}
-    asymmetry = check_poses(store.joints_im_mm, path, "joints_im_mm")
+    asymmetry = check_poses(store.joints_im_mm[store.has_joints], path, "joints_im_mm")
     identity = store.R_world_im @ np.swapaxes(store.R_world_im, 1, 2)
     _require(bool(np.allclose(identity, np.eye(3), atol=1e-6)), path, "R_world_im is no rotation.")
     root_cam = world_to_camera(store.root_world_mm[:, None], store.R, store.T_mm)
@@ -90,8 +91,9 @@ def check_embeddings(config: Config, path: Path) -> Figures:
     """Finite, and not the same for every image."""
     found = read_embeddings(path)
     spread = 0.0
-    for name in ("L_3d", "L_app", "joints_im_mm", "R_world_im"):
+    for name in ("L_3d", "L_app", "R_world_im"):
         _finite(getattr(found, name), path, name)
+    _finite(found.joints_im_mm[found.has_joints], path, "joints_im_mm")
     if len(found) > 1:
         spread = float(found.L_3d.std(axis=0).mean())
         _require(spread > 1e-6, path, "L_3d is the same for every image: the encoder says nothing.")
@@ -116,6 +118,8 @@ def check_predictions(config: Config, path: Path) -> Figures:
 
 def check_poses(joints_mm: Float[ndarray, "poses 17 3"], path: Path, name: str) -> float:
     """Refuse poses that are not finite, not in mm, or not a person's; returns the largest left-right asymmetry."""
+    if not len(joints_mm):
+        return 0.0
     _finite(joints_mm, path, name)
     trunk = np.linalg.norm(joints_mm[:, H36M.index("head_top")] - joints_mm[:, H36M.index("root")], axis=-1)
     low, high = TRUNK_MM

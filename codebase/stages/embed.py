@@ -20,7 +20,7 @@ from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
 from codebase.training.state import load_checkpoint
 
-VERSION = 2
+VERSION = 3
 
 
 def run(config: Config, *, checkpoint: Path, crops: Path, output: Path) -> None:
@@ -50,6 +50,7 @@ def run(config: Config, *, checkpoint: Path, crops: Path, output: Path) -> None:
             subaction=store.subaction,
             camera=store.camera,
             frame=store.frame,
+            has_joints=store.has_joints,
             joints_im_mm=store.joints_im_mm,
             R_world_im=store.R_world_im,
             checkpoint_digest=file_digest(checkpoint),

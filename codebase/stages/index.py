@@ -9,7 +9,7 @@ from codebase.data.index import build, log_exclusions, write_index
 from codebase.data.scan import scan
 from codebase.paths import Paths
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: Config, *, output_train: Path, output_val: Path, output_test: Path) -> None:

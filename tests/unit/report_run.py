@@ -105,10 +105,12 @@ def _index(subjects, rng, exclusions):  # type: ignore[no-untyped-def]
         c_px=np.full((count, 2), (SIZE - 1) / 2),
         width=np.full(count, SIZE, np.int32),
         height=np.full(count, SIZE, np.int32),
+        distortion=np.zeros((count, 5)),
     )
     index = Index(
         **columns,
         has_mask=np.ones(len(rows), bool),
+        has_joints=np.ones(len(rows), bool),
         joints_world_mm=joints.astype(np.float32),
         views=table,
         exclusions=exclusions,

@@ -9,7 +9,7 @@ import torch
 
 from codebase.config import CropsConfig
 from codebase.data.batches import CropStore, Frames, Instants, ViewPairs, in_turn, runs
-from codebase.data.crops import CropRows, write_crops
+from codebase.data.crops import FORMAT, VERSION, CropRows, write_crops
 from codebase.data.index import frame_key
 from codebase.errors import DataError, UserError
 from codebase.files import create_h5
@@ -31,6 +31,7 @@ def rows_of(subject, acts=(2, 3), cameras=(1, 2, 3), frames=3, drop=()):
             name: np.array([views[c][name] for _, _, c in images]).reshape(-1, *shape)
             for name, shape in (("R", (3, 3)), ("T_mm", (3,)), ("f_px", (2,)), ("c_px", (2,)))
         },
+        distortion=np.zeros((len(action), 5)),
     )  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def test_files_that_do_not_fit_are_refused(files, tmp_path):
         CropStore([tmp_path / "S7.h5"])
     with pytest.raises(DataError, match="size"):
         CropStore([files[0], write(tmp_path, 9, size=4)])
-    with create_h5(tmp_path / "S2.h5", format_name="posemill.crops"):
+    with create_h5(tmp_path / "S2.h5", format_name=FORMAT, version=VERSION):
         pass
     with pytest.raises(DataError, match="lack"):
         CropStore([tmp_path / "S2.h5"])

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.io import loadmat, savemat
 
 from codebase.data.crops import collect
-from codebase.data.human36m import read_frame
+from codebase.data.human36m import META, read_frame
 from codebase.data.index import read_index
 from codebase.data.resample import after_reduction, cut, reduction
+from codebase.data.store import CropStore
 from codebase.errors import DataError
 from codebase.geometry import apply_affine, project, world_to_camera
 from codebase.skeleton import H36M
@@ -123,6 +125,25 @@ def test_crops_hold_the_rows_of_the_index_and_the_person_where_it_is(made):
         centred = (pose - pose[0]) @ found["R_world_im"][row].T
         np.testing.assert_allclose(found["joints_im_mm"][row], centred, atol=0.01)
     check.run(settings_, what="crops", files=[output], output=output.with_suffix(".json"))
+
+
+def test_an_unlabelled_person_is_cut_and_has_no_joints(made):
+    tree, settings_, indices, background, output = made
+    for folder in tree.folders[:4]:
+        path = tree.root / folder.name / META
+        raw = {key: value for key, value in loadmat(path).items() if not key.startswith("_")}
+        raw["pose3d_world"][:2, 1:] = np.nan
+        savemat(path, raw)
+    index.run(settings_, **{f"output_{path.stem[6:]}": path for path in indices})
+    crops.run(settings_, subject=1, index=indices, background=background, output=output)
+    with h5py.File(output) as file:
+        known = file["has_joints"][:]
+        assert (~known).sum() == 8
+        assert np.isnan(file["joints_im_mm"][:][~known]).all()
+        assert np.isfinite(file["joints_im_mm"][:][known]).all()
+        assert np.isfinite(file["root_world_mm"][:]).all()
+    check.run(settings_, what="crops", files=[output], output=output.with_suffix(".json"))
+    assert (CropStore([output]).has_joints == known).all()
 
 
 def test_workers_change_nothing(made):

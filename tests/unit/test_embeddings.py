@@ -24,6 +24,7 @@ def embeddings(rows, points=4, features=3, seed=0):
         L_3d=random.normal(size=(rows, points, 3)).astype(np.float32),
         L_app=random.normal(size=(rows, features)).astype(np.float32),
         **{name: random.integers(1, 9, rows).astype(np.int32) for name in ("action", "subaction", "camera", "frame")},
+        has_joints=random.random(rows) < 0.5,
         joints_im_mm=random.normal(size=(rows, 17, 3)).astype(np.float32),
         R_world_im=random.normal(size=(rows, 3, 3)),
         checkpoint_digest="0123",
@@ -67,7 +68,7 @@ class Bomb:
 
 
 def plain(**changes):
-    content = {"format": "posemill.embeddings", "version": 1, **dataclasses.asdict(embeddings(3))}
+    content = {"format": "posemill.embeddings", "version": 2, **dataclasses.asdict(embeddings(3))}
     return content | changes
 
 
@@ -100,7 +101,7 @@ def test_other_values_are_refused(tmp_path, value):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": "other"}, {"version": 2}, {"extra": 1}, {"subject": "9"}, {"subject": True}, {"frame": 3},
+        {"format": "other"}, {"version": 1}, {"extra": 1}, {"subject": "9"}, {"subject": True}, {"frame": 3},
         {"L_3d": np.zeros((2, 4, 3), np.float32)}, {"L_3d": np.zeros((3, 4, 3))},
         {"L_3d": np.zeros((3, 12), np.float32)},
         {"joints_im_mm": np.zeros((3, 16, 3), np.float32)}, {"frame": np.zeros((), np.int32)}, {"crops_digest": 5},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from codebase.data.human36m import MASK_SUFFIX, META
-from codebase.data.index import frame_key, read_index
+from codebase.data.index import VERSION, frame_key, read_index
 from codebase.errors import DataError, UserError
 from codebase.files import create_h5
 from codebase.stages import check, index
@@ -105,6 +105,60 @@ def test_a_camera_out_of_step_is_excluded(tree, tmp_path):
     assert found.counts["1"]["rows"] == len(found) == 2 * 4 * 4 - 3
 
 
+def change_meta(tree, folder, change):
+    path = tree.root / folder.name / META
+    raw = {key: value for key, value in loadmat(path).items() if not key.startswith("_")}
+    change(raw)
+    savemat(path, raw)
+
+
+def test_the_first_camera_in_error_does_not_make_the_others_wrong(tree, tmp_path):
+    def shift(raw):
+        raw["pose3d_world"][:] += 5
+
+    change_meta(tree, tree.folders[0], shift)
+    _, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    assert [(item.name, item.count) for item in found.exclusions] == [(tree.folders[0].name, 4)]
+    assert "median" in found.exclusions[0].reason
+    pose = poses(1, tree.folders[0].action, 1, 4)
+    np.testing.assert_allclose(found.joints_world_mm[found.instant[0]], pose[found.frame[0] - 1], atol=1e-3)
+
+
+def test_unlabelled_people_stay_and_damaged_poses_go(tree, tmp_path):
+    def forget(raw):
+        raw["pose3d_world"][0, 1:] = np.nan
+        raw["pose3d_world"][1, 4] = np.nan
+        raw["pose3d_world"][2] = np.nan
+
+    mine = [folder for folder in tree.folders if (folder.subject, folder.action) == (1, 3)]
+    for folder in mine:
+        change_meta(tree, folder, forget)
+    settings, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    rows = (found.subject == 1) & (found.action == 3)
+    assert set(found.frame[rows]) == {1, 4}
+    assert found.has_joints[rows].tolist() == (found.frame[rows] == 4).tolist()
+    assert found.has_joints[~rows].all()
+    unknown = found.joints_world_mm[found.instant[~found.has_joints]]
+    np.testing.assert_allclose(unknown[:, 0], np.broadcast_to(poses(1, 3, 1, 4)[0, 0], (4, 3)), atol=1e-3)
+    assert np.isnan(unknown[:, 1:]).all()
+    assert sum(item.count for item in found.exclusions if "finite" in item.reason) == 2 * len(mine)
+    check.run(settings, what="index", files=list(files.values()), output=tmp_path / "check.json")
+
+
+def test_a_camera_without_labels_takes_those_of_the_others(tree, tmp_path):
+    def forget(raw):
+        raw["pose3d_world"][:, 1:] = np.nan
+
+    change_meta(tree, tree.folders[1], forget)
+    _, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    assert found.has_joints.all()
+    assert not found.exclusions
+    assert np.isfinite(found.joints_world_mm).all()
+
+
 def test_a_split_without_frames_is_an_error_that_names_it(tree, tmp_path):
     for folder in tree.folders:
         if folder.subject == 9:
@@ -120,7 +174,7 @@ def test_another_format_and_a_missing_file_are_refused(tmp_path):
         pass
     with pytest.raises(DataError, match=r"posemill\.index"):
         read_index(tmp_path / "other.h5")
-    with create_h5(tmp_path / "short.h5", format_name="posemill.index"):
+    with create_h5(tmp_path / "short.h5", format_name="posemill.index", version=VERSION):
         pass
     with pytest.raises(DataError, match="lacks"):
         read_index(tmp_path / "short.h5")
