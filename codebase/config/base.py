@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,8 +40,14 @@ def load_config(model: type[M], path: Path, overrides: Iterable[str] = ()) -> M:
     return validate_config(model, data, where=path)
 
 
-def validate_config(model: type[M], data: Mapping[str, Any], *, where: object) -> M:
-    """Turn plain data into `model`; `where` names its origin in errors.
+def validate_config(
+    model: type[M],
+    data: Mapping[str, Any],
+    *,
+    where: object,
+    expected: str = "the keys and values of configs/schema.json",
+) -> M:
+    """Turn plain data into `model`; `where` names its origin in errors, `expected` where the right keys stand.
 
     Raises:
         ConfigError: a key or a value is refused; all of them are named.
@@ -52,7 +58,7 @@ def validate_config(model: type[M], data: Mapping[str, Any], *, where: object) -
         raise ConfigError(
             "\n".join(_explain(model, item) for item in error.errors()),
             where=where,
-            expected="the keys and values of configs/schema.json",
+            expected=expected,
             mend="correct the lines named above",
         ) from None
 
@@ -126,10 +132,17 @@ def _explain(model: type[Section], item: Mapping[str, Any]) -> str:
 
 def _fields_at(model: type[Section], location: Iterable[Any]) -> list[str]:
     """Names of the fields of the section that `location` leads to."""
+    annotation: Any = model
     for part in location:
-        field = model.model_fields.get(str(part))
-        annotation = getattr(field, "annotation", None)
-        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
-            return list(model.model_fields)
-        model = annotation
-    return list(model.model_fields)
+        inner = _section_in(annotation)
+        if inner is not None and str(part) in inner.model_fields:
+            annotation = inner.model_fields[str(part)].annotation
+        # otherwise the part is a place in a list or a key of a mapping, whose annotation holds the section
+    return list((_section_in(annotation) or model).model_fields)
+
+
+def _section_in(annotation: Any) -> type[Section] | None:  # noqa: ANN401 - annotations are of many types
+    """The section that an annotation is, or holds: tuple[Section, ...], dict[str, Section], Section | None."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((inner for arg in get_args(annotation) if (inner := _section_in(arg)) is not None), None)
