@@ -57,6 +57,11 @@ class Budget:
         """Call once a turn of the loop; returns the reason to stop after this turn, or None."""
         now = time.monotonic()
         self._slowest, self._turn = max(self._slowest, now - self._turn), now
+        return self.over()
+
+    def over(self) -> str | None:
+        """The reason to stop now, or None; call it instead of `turn` while waiting."""
+        self._turn = time.monotonic()
         if self.signal is not None:
             return self.signal.name
         if self.seconds is not None and self.elapsed_s + 2 * self._slowest >= self.seconds:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 
 from codebase.config import TrainConfig
 from codebase.errors import OutOfTimeError, UserError
-from codebase.files import write_json, write_text
+from codebase.files import write_text
 from codebase.training import optim
 from codebase.training.budget import Budget
+from codebase.training.finished import adopt, kept, publish
+from codebase.training.lock import RunLock
+from codebase.training.progress_file import ProgressFile
 from codebase.training.state import Batch, Batches, Progress, RunState, save_checkpoint
 
 log = logging.getLogger("posemill.train")
@@ -46,45 +50,60 @@ def fit(
         batches: the stream of batches, already on the device.
         update: forward, backward and optimiser step(s) on one batch; returns detached scalar losses.
         validate: figures on the validation split, called without gradients and with `modules` in eval mode.
-        output: runs/{name}/model_{steps}.pt; beside it lie history.jsonl, progress.json and, until done, state/.
+        output: runs/{name}/model_{steps}.pt; beside it lie history.jsonl, progress.json, lock/ and, until done,
+            state/. Where another process trains in this folder, wait for it; a finished model of this very run is
+            taken as it is.
         digest: names this run's state (`state.run_digest`); another digest never continues silently.
-        budget_s: seconds from now after which the run saves and leaves; at least one step is always made.
+        budget_s: seconds from now after which the run saves and leaves; at least one step is always made, once the
+            folder is free.
         extra: tensors that belong to the model, kept in the checkpoint.
         export: the modules that go into the checkpoint, if not all (an averaged copy in place of the raw weights).
 
     Raises:
-        OutOfTimeError: budget spent or a signal came; the state is saved, another attempt continues.
+        OutOfTimeError: budget spent, a signal came, or another process took the run over; another attempt continues.
         UserError: a loss is not finite.
     """
     run_dir = output.parent
-    state = RunState(run_dir, digest, config=config, modules=modules, optimizers=optimizers, batches=batches)
-    progress = state.resume()
-    write_text(run_dir / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.history))
-    first = progress.step
-    with Budget(budget_s) as budget:
+    with Budget(budget_s) as budget, RunLock(run_dir, digest) as lock:
+        lock.acquire(budget.over)
+        if adopt(output, digest, since=lock.started):
+            return
+        state = RunState(run_dir, digest, config=config, modules=modules, optimizers=optimizers, batches=batches)
+        progress = state.resume()
+        write_text(run_dir / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.history))
+        told = ProgressFile(run_dir, config.steps, progress.step, _losses(progress))
+        told.write(progress.step)
+        settle = partial(_settle, config, progress, modules, validate, told, lock)
         if not progress.settled:
-            _settle(config, progress, modules, validate, run_dir, budget, first)
-        for step in range(first, config.steps):
+            settle()
+        for step in range(progress.step, config.steps):
             optim.set_rate(optimizers.values(), optim.rate_factor(config, step))
             batch = next(batches)
             _add(progress, update(batch, step), batch)
             reason = budget.turn()
             if reason is not None and progress.step < config.steps:
+                lock.check()
                 state.save(progress)
+                told.write(progress.step, state="stopped")
                 raise OutOfTimeError(f"{reason}: stopped and saved after step {progress.step} of {config.steps}")
-            _settle(config, progress, modules, validate, run_dir, budget, first)
+            settle()
             if progress.step % config.save_every == 0 and progress.step < config.steps:
+                lock.check()
                 state.save(progress)
-    save_checkpoint(
-        output,
-        modules=export or modules,
-        step=progress.step,
-        config=config,
-        history=progress.history,
-        extra=extra or {},
-    )
-    state.delete()
-    log.info("wrote %s after %d steps, %.1f s in this attempt", output, progress.step, budget.elapsed_s)
+        lock.check()
+        save_checkpoint(
+            kept(output, digest),
+            modules=export or modules,
+            step=progress.step,
+            config=config,
+            history=progress.history,
+            extra=extra or {},
+            digest=digest,
+        )
+        publish(output, digest)
+        state.delete()
+        told.write(progress.step, state="done")
+        log.info("wrote %s after %d steps, %.1f s in this attempt", output, progress.step, budget.elapsed_s)
 
 
 def _add(progress: Progress, losses: Mapping[str, Tensor], batch: Batch) -> None:
@@ -115,9 +134,8 @@ def _settle(
     progress: Progress,
     modules: Mapping[str, nn.Module],
     validate: Validate | None,
-    run_dir: Path,
-    budget: Budget,
-    first: int,
+    told: ProgressFile,
+    lock: RunLock,
 ) -> None:
     """Log and validate where the step asks for it. An attempt that stops first leaves this to the next one."""
     last = progress.step == config.steps
@@ -130,9 +148,10 @@ def _settle(
         entry |= {f"val/{name}": float(value) for name, value in _validate(validate, modules).items()}
     progress.settled = True
     if entry:
-        entry = {"step": float(progress.step), **entry}
-        progress.history.append(entry)
-        _report(config, progress, entry, run_dir, budget, first)
+        progress.history.append({"step": float(progress.step), **entry})
+        lock.check()
+        _report(config, progress, told)
+    told.now_and_then(progress.step)
 
 
 def _validate(validate: Validate, modules: Mapping[str, nn.Module]) -> dict[str, float]:
@@ -148,21 +167,15 @@ def _validate(validate: Validate, modules: Mapping[str, nn.Module]) -> dict[str,
             part.training = training
 
 
-def _report(
-    config: TrainConfig, progress: Progress, entry: dict[str, float], run_dir: Path, budget: Budget, first: int
-) -> None:
-    rate = (progress.step - first) / max(budget.elapsed_s, 1e-9)
-    with (run_dir / "history.jsonl").open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(entry) + "\n")
-    left = (config.steps - progress.step) / rate if rate > 0 else 0.0
-    write_json(
-        run_dir / "progress.json",
-        {
-            "step": progress.step,
-            "steps": config.steps,
-            "steps_per_second": round(rate, 3),
-            "seconds_left": round(left, 1),
-        },
-    )
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in entry.items() if name != "step")
-    log.info("step %d of %d, %.1f a second: %s", progress.step, config.steps, rate, shown)
+def _report(config: TrainConfig, progress: Progress, told: ProgressFile) -> None:
+    with (told.path.parent / "history.jsonl").open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(progress.history[-1]) + "\n")
+    losses = _losses(progress)
+    told.write(progress.step, losses=losses)
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    log.info("step %d of %d, %.1f a second: %s", progress.step, config.steps, told.rate(progress.step), shown)
+
+
+def _losses(progress: Progress) -> dict[str, float]:
+    """The figures that were logged last."""
+    return {name: value for name, value in (progress.history or [{}])[-1].items() if name != "step"}

@@ -22,7 +22,7 @@ from codebase.files import atomic_path
 
 log = logging.getLogger("posemill.state")
 Batch = dict[str, Tensor]
-CHECKPOINT_KEYS = frozenset({"model", "step", "config", "history", "extra"})
+CHECKPOINT_KEYS = frozenset({"model", "step", "config", "history", "extra"})  # and, in newer ones, `digest`
 _WHOLE_FILE_BYTES = 256 << 20
 
 
@@ -61,13 +61,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A finished model: flat state dict with the module's name before each key, and what belongs to it."""
+    """A finished model: flat state dict with the module's name before each key, and what belongs to it.
+
+    Attributes:
+        digest: of the run that made it (`run_digest`).
+    """
 
     model: dict[str, Tensor]
     step: int
     config: dict[str, Any]
     history: list[dict[str, float]]
     extra: dict[str, Tensor]
+    digest: str = ""
 
     def part(self, name: str) -> dict[str, Tensor]:
         """The state dict of one module."""
@@ -201,6 +206,7 @@ def save_checkpoint(
     config: Section,
     history: list[dict[str, float]],
     extra: Mapping[str, Tensor],
+    digest: str = "",
 ) -> None:
     """Write a finished model atomically; everything in it loads with `weights_only=True`."""
     flat = {
@@ -208,7 +214,13 @@ def save_checkpoint(
         for name, part in modules.items()
         for key, value in part.state_dict().items()
     }
-    content = {"model": flat, "step": step, "config": json.loads(config.model_dump_json()), "history": history}
+    content = {
+        "model": flat,
+        "step": step,
+        "config": json.loads(config.model_dump_json()),
+        "history": history,
+        "digest": digest,
+    }
     with atomic_path(path) as temporary:
         torch.save(content | {"extra": {k: v.detach().cpu() for k, v in extra.items()}}, temporary)
 
@@ -229,7 +241,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise anything
         raise DataError(f"The file is no readable checkpoint: {str(error).partition(chr(10))[0]}", where=path) from None
-    if not isinstance(content, dict) or set(content) != CHECKPOINT_KEYS:
+    if not isinstance(content, dict) or set(content) - {"digest"} != CHECKPOINT_KEYS:
         found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise DataError(
             f"The file is no checkpoint of PoseMill: it holds {found}.", where=path,
