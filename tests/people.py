@@ -15,6 +15,8 @@ from codebase.config import Config
 from codebase.data.crops import FORMAT, VERSION, CropRows, digest
 from codebase.data.embeddings import Embeddings, write_embeddings
 from codebase.data.index import Index, Views, write_index
+from codebase.data.packbits import pack
+from codebase.data.rooms import LEVELS
 from codebase.files import create_h5
 from codebase.geometry import crop_intrinsics, world_to_camera
 from codebase.paths import Paths
@@ -128,8 +130,16 @@ class _Subject:
             image[row] = np.where(inside[..., None], person * np.clip(0.5 + 0.5 * shade, 0, 1)[..., None], room)
             mask[row] = 255 * inside
         with create_h5(path, format_name=FORMAT, version=VERSION) as file:
-            file["image"], file["mask"] = image, mask
-            file["background"] = np.broadcast_to(room, image.shape).astype(np.uint8)
+            file["image"] = image
+            packed = [pack(item) for item in mask]
+            file["mask_bytes"] = np.frombuffer(b"".join(packed), np.uint8)
+            file["mask_start"] = np.cumsum([0, *map(len, packed)])
+            file["rooms/0"] = np.broadcast_to(LEVELS * np.floor(room), (8, 8, 3)).astype(np.uint16)
+            file["room"], file["crop_from_room"] = (
+                np.zeros(len(rows), np.int32),
+                np.tile([1.0, 1, 0, 0], (len(rows), 1)),
+            )
+            file.attrs["storage"] = "raw"
             for name in ("action", "subaction", "camera", "frame", "has_mask", "has_joints", "joints_im_mm",
                          "root_world_mm", "R_world_im", "R", "T_mm", "f_px", "c_px"):  # fmt: skip
                 file[name] = getattr(rows, name)

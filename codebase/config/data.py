@@ -124,3 +124,7 @@ class CropsConfig(Section):
 
     size: PositiveInt = Field(128, description="side of a crop, pixels")
     box_mm: PositiveFloat = Field(2000.0, description="side of the square about the root that a crop shows, mm")
+    storage: Literal["raw", "jpeg"] = Field(
+        "raw", description="raw: images as they are; jpeg: about a quarter of the room, and slower to read"
+    )
+    jpeg_quality: int = Field(95, ge=50, le=100, description="of `storage: jpeg`; colours stay at full resolution")

@@ -1,4 +1,4 @@
-"""Crops about the root: image, background and mask of every indexed image of a subject, cut once.
+"""Crops about the root: image and mask of every indexed image of a subject, cut once, and the rooms behind them.
 
 Beyond the frame's edge the image and the background repeat their border (no hard edge to learn from), the mask is 0.
 """
@@ -6,9 +6,9 @@ Beyond the frame's edge the image and the background repeat their border (no har
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,18 @@ from codebase.config import CropsConfig
 from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, Folder, read_frame, read_mask
 from codebase.data.index import Index, frame_key
 from codebase.data.lens import Lens, cut_straight
+from codebase.data.packbits import pack
 from codebase.data.parallel import in_order
+from codebase.data.pixels import PixelWriter, encode_jpeg
 from codebase.data.resample import after_reduction, reduction
+from codebase.data.rooms import write_rooms
 from codebase.data.scan import labelled
 from codebase.errors import DataError
 from codebase.files import create_h5, missing
 from codebase.geometry import crop_from_image, world_to_camera, world_to_im
 from codebase.skeleton import H36M
 
-FORMAT, VERSION = "posemill.crops", 2
+FORMAT, VERSION = "posemill.crops", 3
 _ROWS_A_TASK = 32
 
 
@@ -76,6 +79,10 @@ class CropRows:
         turned[~self.has_joints] = np.nan
         return turned
 
+    def lens(self, row: int) -> Lens:
+        """Intrinsics of the row's frame."""
+        return Lens(*(tuple(getattr(self, name)[row].tolist()) for name in ("f_px", "c_px", "distortion")))
+
     def crop_from_image(self, config: CropsConfig) -> Float64[ndarray, "rows 2 3"]:
         """Affine maps from image pixels to crop pixels."""
         root_cam_mm = world_to_camera(self.root_world_mm[:, None], self.R, self.T_mm)[:, 0]
@@ -100,19 +107,18 @@ def collect(indices: Sequence[Index], subject: int) -> CropRows:
 
 @dataclass(frozen=True)
 class _Task:
-    """A run of rows for a worker; `camera_row` is the row of a camera in the background file."""
+    """A run of rows for a worker; `quality` is that of JPEG, or None for raw pixels."""
 
     subject: int
     rows: CropRows
     affine: np.ndarray
-    camera_row: dict[int, int]
-    background: Path
     root: Path
     masks_root: Path
     size: int
+    quality: int | None
 
 
-Cut = tuple[UInt8[ndarray, "rows size size 3"], UInt8[ndarray, "rows size size 3"], UInt8[ndarray, "rows size size"]]
+Cut = tuple[list[UInt8[ndarray, "size size 3"] | bytes], list[bytes]]
 
 
 def write_crops(
@@ -138,25 +144,29 @@ def write_crops(
         DataError: the background does not fit, or an image that the index found readable is no longer so.
     """
     check_background(background, len(cameras))
-    affine, size, total = rows.crop_from_image(config), config.size, len(rows)
+    affine, total = rows.crop_from_image(config), len(rows)
+    quality = config.jpeg_quality if config.storage == "jpeg" else None
     tasks = [
-        _Task(subject, part(rows, span), affine[span], {c: i for i, c in enumerate(cameras)}, background, root,
-              masks_root, size)
+        _Task(subject, part(rows, span), affine[span], root, masks_root, config.size, quality)
         for span in spans(total, _ROWS_A_TASK)
-    ]  # fmt: skip
-    with create_h5(output, format_name=FORMAT, version=VERSION) as file:
-        # Contiguous and uncompressed, so that batches.py can map them into memory.
-        image = file.create_dataset("image", (total, size, size, 3), np.uint8)
-        behind = file.create_dataset("background", (total, size, size, 3), np.uint8)
-        mask = file.create_dataset("mask", (total, size, size), np.uint8)
+    ]
+    with (
+        create_h5(output, format_name=FORMAT, version=VERSION) as file,
+        PixelWriter(file, total, config.size, compressed=quality is not None, scratch=output.parent) as pixels,
+    ):
         done = in_order(_cut_rows, tasks, workers=workers, what=f"S{subject}: crops, {_ROWS_A_TASK} a piece")
-        for span, (cut_image, cut_background, cut_mask) in zip(spans(total, _ROWS_A_TASK), done, strict=True):
-            image[span], behind[span], mask[span] = cut_image, cut_background, cut_mask
+        for images, masks in done:
+            pixels.add(images, masks)
+        write_rooms(
+            file, camera=rows.camera, lenses=[rows.lens(row) for row in range(total)],
+            factor=np.array([reduction(item) for item in affine], np.int64), affine=affine, background=background,
+            camera_row={camera: row for row, camera in enumerate(cameras)},
+        )  # fmt: skip
         for name in ("action", "subaction", "camera", "frame", "has_mask", "has_joints", "joints_im_mm",
                      "root_world_mm", "R_world_im", "R", "T_mm", "f_px", "c_px"):  # fmt: skip
             file[name] = getattr(rows, name)
         file["crop_from_image"] = affine
-        file.attrs["subject"], file.attrs["size"], file.attrs["box_mm"] = subject, size, config.box_mm
+        file.attrs["subject"], file.attrs["size"], file.attrs["box_mm"] = subject, config.size, config.box_mm
         file.attrs["digest"] = digest(rows, subject, affine)
 
 
@@ -195,36 +205,23 @@ def check_background(path: Path, cameras: int) -> None:
 
 
 def _cut_rows(task: _Task) -> Cut:
-    return tuple(np.stack(part) for part in zip(*_each(task), strict=True))  # type: ignore[return-value]
+    images: list[np.ndarray | bytes] = []
+    masks: list[bytes] = []
+    for row in range(len(task.rows)):
+        image, mask = _cut_row(task, row)
+        images.append(image if task.quality is None else encode_jpeg(image, task.quality))
+        masks.append(pack(mask))
+    return images, masks
 
 
-def _each(task: _Task) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    rows = task.rows
-    for row in range(len(rows)):
-        camera, frame = int(rows.camera[row]), int(rows.frame[row])
-        folder = Folder(task.subject, int(rows.action[row]), int(rows.subaction[row]), camera)
-        affine = task.affine[row]
-        factor = reduction(affine)
-        shrunk = after_reduction(affine, factor)
-        lens = Lens(*(tuple(getattr(rows, name)[row].tolist()) for name in ("f_px", "c_px", "distortion")))
-        image = read_frame(folder.file(task.root, frame, FRAME_SUFFIX), reduce=factor)
-        behind = _background(task.background, task.camera_row[camera], factor)
-        mask = np.zeros((task.size, task.size), np.uint8)
-        if rows.has_mask[row]:
-            whole = read_mask(folder.file(task.masks_root, frame, MASK_SUFFIX))
-            mask = cut_straight(whole, affine, task.size, lens, 1, repeat_border=False)
-        yield (
-            cut_straight(image, shrunk, task.size, lens, factor, repeat_border=True),
-            cut_straight(behind, shrunk, task.size, lens, factor, repeat_border=True),
-            mask,
-        )
-
-
-@lru_cache(maxsize=16)
-def _background(path: Path, camera_row: int, factor: int) -> np.ndarray:
-    """A camera's background, shrunk like a decoded image: block means."""
-    full = np.load(path, mmap_mode="r", allow_pickle=False)[camera_row]
-    height, width = full.shape[:2]
-    padded = np.pad(full, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge").astype(np.float32)
-    blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor, 3)
-    return blocks.mean(axis=(1, 3))
+def _cut_row(task: _Task, row: int) -> tuple[UInt8[ndarray, "size size 3"], UInt8[ndarray, "size size"]]:
+    rows, affine, lens = task.rows, task.affine[row], task.rows.lens(row)
+    frame = int(rows.frame[row])
+    folder = Folder(task.subject, int(rows.action[row]), int(rows.subaction[row]), int(rows.camera[row]))
+    factor = reduction(affine)
+    whole = read_frame(folder.file(task.root, frame, FRAME_SUFFIX), reduce=factor)
+    image = cut_straight(whole, after_reduction(affine, factor), task.size, lens, factor, repeat_border=True)
+    if not rows.has_mask[row]:
+        return image, np.zeros((task.size, task.size), np.uint8)
+    whole = read_mask(folder.file(task.masks_root, frame, MASK_SUFFIX))
+    return image, cut_straight(whole, affine, task.size, lens, 1, repeat_border=False)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 from numpy import ndarray
 
 from codebase.data.resample import Affine, cut
@@ -82,6 +82,16 @@ def cut_straight(
     straight = cv2.remap(image, places[top:bottom, left:right], None, cv2.INTER_LINEAR, borderMode=border)
     own[:, 2] += own[:, :2] @ np.array([left, top])
     return cut(straight, own, size, repeat_border=repeat_border)
+
+
+def straighten(
+    image: Float32[ndarray, "height width *channels"], lens: Lens, factor: int
+) -> tuple[Float32[ndarray, "rows columns *channels"], Int64[ndarray, "2"]]:
+    """The pinhole image of a whole frame that is shrunk by `factor`, and the place (x, y) px of its first pixel."""
+    if not lens.bends:
+        return image, np.zeros(2, np.int64)
+    places, margin = _map(lens, image.shape[0], image.shape[1], factor)
+    return cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), -margin
 
 
 def _span(scale: float, shift: float, size: int, length: int) -> tuple[int, int]:

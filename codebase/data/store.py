@@ -1,4 +1,4 @@
-"""Crops of several subjects, mapped into memory: columns by name, whole batches at once."""
+"""Crops of several subjects: columns by name, whole batches of pixels at once, however the files store them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Int64
@@ -15,11 +14,11 @@ from torch import Tensor
 
 from codebase.data.crops import FORMAT, VERSION
 from codebase.data.index import KEYS_PER_INSTANT, frame_key
+from codebase.data.pixels import PIXELS, PixelReader, in_threads
 from codebase.errors import DataError
 from codebase.files import open_h5
 
 Rows = Int64[ndarray, "*shape"]
-PIXELS = ("image", "background", "mask")
 COLUMNS = (
     "action", "subaction", "camera", "frame", "has_mask", "has_joints", "joints_im_mm", "root_world_mm", "R_world_im",
     "R", "T_mm", "f_px", "c_px", "crop_from_image",
@@ -44,7 +43,7 @@ class CropStore:
 
     def __init__(self, files: Sequence[Path], keys: Int64[ndarray, " keys"] | None = None) -> None:
         self.digests: dict[int, str] = {}
-        self._maps: dict[str, list[np.ndarray]] = {name: [] for name in PIXELS}
+        self._pixels: list[PixelReader] = []
         tables = [self._open(path) for path in files]
         if not tables:
             raise DataError("No file of crops is given.", expected="crops/S{n}.h5 of at least one subject")
@@ -89,19 +88,22 @@ class CropStore:
             values = np.take(self.columns[name], rows, axis=0)
             return values.astype(np.float32) if values.dtype == np.float64 else values
         flat = rows.ravel()
-        maps, file, row = self._maps[name], self._file[flat], self._row[flat]
-        out = np.empty((len(flat), *maps[0].shape[1:]), np.uint8)
-        for number in np.unique(file):
-            mine = np.flatnonzero(file == number)
-            out[mine] = np.take(maps[number], row[mine], axis=0)
+        file, row = self._file[flat], self._row[flat]
+        out = np.empty((len(flat), self.size, self.size, *(() if name == "mask" else (3,))), np.uint8)
+
+        def read(places: np.ndarray) -> None:
+            for number in np.unique(file[places]):
+                mine = places[file[places] == number]
+                self._pixels[number].read(name, row[mine], out, mine)
+
+        in_threads(read, len(flat), torch.get_num_threads())
         return out.reshape(*rows.shape, *out.shape[1:])
 
     def _open(self, path: Path) -> dict[str, Any]:
         with open_h5(path, format_name=FORMAT, version=VERSION) as file:
             try:
                 table: dict[str, Any] = {name: file[name][:] for name in COLUMNS}
-                for name in PIXELS:
-                    self._maps[name].append(map_dataset(path, file[name]))
+                self._pixels.append(PixelReader(path, file))
                 subject = int(file.attrs["subject"])
                 self.digests[subject] = str(file.attrs["digest"])
                 table["size"], table["box_mm"] = int(file.attrs["size"]), float(file.attrs["box_mm"])
@@ -122,19 +124,3 @@ class CropStore:
                 mend="run the stage crops again for all subjects",
             )
         return found.pop()
-
-
-def map_dataset(path: Path, dataset: h5py.Dataset) -> np.ndarray:
-    """A read-only memory map of a contiguous dataset, as fast as that of a plain file of raw numbers.
-
-    Raises:
-        DataError: the dataset is chunked or compressed.
-    """
-    if dataset.size == 0:
-        return np.zeros(dataset.shape, dataset.dtype)
-    offset = dataset.id.get_offset()
-    if offset is None:
-        raise DataError(
-            f"The dataset {dataset.name} is not contiguous.", where=path, expected="an uncompressed, unchunked dataset"
-        )
-    return np.memmap(path, mode="r", dtype=dataset.dtype, shape=dataset.shape, offset=offset)

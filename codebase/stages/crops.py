@@ -1,4 +1,4 @@
-"""Stage crops: image, background and mask of every indexed image of a subject, cut about the root."""
+"""Stage crops: image and mask of every indexed image of a subject, cut about the root, and the rooms behind them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from codebase.data.index import read_index
 from codebase.logs import log
 from codebase.paths import Paths
 
-VERSION = 2
+VERSION = 3
 
 
 def run(config: Config, *, subject: int, index: Sequence[Path], background: Path, output: Path) -> None:

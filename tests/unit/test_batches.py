@@ -11,6 +11,8 @@ from codebase.config import CropsConfig
 from codebase.data.batches import CropStore, Frames, Instants, ViewPairs, in_turn, runs
 from codebase.data.crops import FORMAT, VERSION, CropRows, write_crops
 from codebase.data.index import frame_key
+from codebase.data.packbits import pack
+from codebase.data.pixels import encode_jpeg
 from codebase.errors import DataError, UserError
 from codebase.files import create_h5
 from tests.trees import camera, poses
@@ -35,27 +37,27 @@ def rows_of(subject, acts=(2, 3), cameras=(1, 2, 3), frames=3, drop=()):
     )  # fmt: skip
 
 
-def write(folder, subject, size=SIZE, **rows):
+def write(folder, subject, size=SIZE, storage="raw", **rows):
     """A file of crops whose pixels tell their row: image 0 (16 subject + row), background 100 + camera, mask row."""
     from codebase.data import crops
 
     found = rows_of(subject, **rows)
     path, background = folder / f"S{subject}.h5", folder / "background.npy"
-    np.save(background, np.zeros((4, 4, 4, 3), np.uint8))
+    np.save(background, np.broadcast_to(np.arange(101, 105, dtype=np.uint8)[:, None, None, None], (4, 4, 4, 3)))
 
     def pixels(task):
         own = frame_key(task.subject, task.rows.action, 1, task.rows.camera, task.rows.frame)
         every = frame_key(subject, found.action, 1, found.camera, found.frame)
         tint = (np.searchsorted(every, own) + 16 * task.subject).astype(np.uint8)
         image = np.broadcast_to(tint[:, None, None, None], (len(own), size, size, 3))
-        behind = np.broadcast_to((100 + task.rows.camera)[:, None, None, None], image.shape)
-        return image, behind.astype(np.uint8), image[..., 0]
+        packed = [pack(np.ascontiguousarray(item[..., 0])) for item in image]
+        return (list(image) if storage == "raw" else [encode_jpeg(np.ascontiguousarray(i), 95) for i in image]), packed
 
     patch = pytest.MonkeyPatch()
     patch.setattr(crops, "_cut_rows", pixels)
     try:
         write_crops(
-            path, found, subject=subject, config=CropsConfig(size=size), cameras=(1, 2, 3, 4),
+            path, found, subject=subject, config=CropsConfig(size=size, storage=storage), cameras=(1, 2, 3, 4),
             background=background, root=folder, masks_root=folder,
         )  # fmt: skip
     finally:
@@ -63,9 +65,9 @@ def write(folder, subject, size=SIZE, **rows):
     return path
 
 
-@pytest.fixture
-def files(tmp_path):
-    return [write(tmp_path, subject) for subject in (5, 1)]
+@pytest.fixture(params=["raw", "jpeg"])
+def files(tmp_path, request):
+    return [write(tmp_path, subject, storage=request.param) for subject in (5, 1)]
 
 
 @pytest.fixture
@@ -81,13 +83,15 @@ def test_rows_are_sorted_whatever_the_order_of_the_files(store):
 
 def test_a_batch_holds_what_the_file_holds(files, store):
     rows = np.array([[20, 3, 3], [35, 0, 17]])
-    batch = store.gather(rows, ("image", "mask", "joints_im_mm", "R_world_im", "camera", "key"))
+    batch = store.gather(rows, ("image", "mask", "background", "joints_im_mm", "R_world_im", "camera", "key"))
     assert batch["image"].shape == (2, 3, SIZE, SIZE, 3)
     assert batch["image"].dtype == torch.uint8
     assert batch["R_world_im"].dtype == torch.float32
-    with h5py.File(files[0]) as five, h5py.File(files[1]) as one:
-        np.testing.assert_array_equal(batch["image"][0, 0], five["image"][2])
-        np.testing.assert_array_equal(batch["mask"][1, 2], one["mask"][17])
+    assert batch["image"][:, :, 0, 0, 0].tolist() == [[82, 19, 19], [97, 16, 33]]
+    assert batch["mask"][:, :, 0, 0].tolist() == [[82, 19, 19], [97, 16, 33]]
+    assert batch["background"].shape == (2, 3, SIZE, SIZE, 3)
+    assert batch["background"][..., 0, 0, 0].tolist() == (100 + batch["camera"]).tolist()
+    with h5py.File(files[1]) as one:
         np.testing.assert_array_equal(batch["joints_im_mm"][0, 1], one["joints_im_mm"][3])
     assert batch["key"].tolist() == store.key[rows].tolist()
 
@@ -111,9 +115,9 @@ def test_files_that_do_not_fit_are_refused(files, tmp_path):
     with pytest.raises(DataError, match="lack"):
         CropStore([tmp_path / "S2.h5"])
     with h5py.File(files[0], "r+") as file:
-        pixels = file["image"][:]
-        del file["image"]
-        file.create_dataset("image", data=pixels, chunks=(1, SIZE, SIZE, 3))
+        packed = file["mask_bytes"][:]
+        del file["mask_bytes"]
+        file.create_dataset("mask_bytes", data=packed, chunks=(16,))
     with pytest.raises(DataError, match="contiguous"):
         CropStore(files)
 

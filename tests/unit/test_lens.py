@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from codebase.data.human36m import MASK_SUFFIX, write_meta
 from codebase.data.lens import Lens, cut_straight
 from codebase.data.resample import after_reduction, cut
+from codebase.data.store import CropStore
 from codebase.geometry import apply_affine, project, world_to_camera
 from codebase.stages import backgrounds, crops, index
 from tests.trees import camera, config, poses, write_tree
@@ -103,9 +104,8 @@ def test_crops_of_a_bent_tree_are_straight(bent_tree, tmp_path):
         own, subject=1, index=list(files.values()), background=tmp_path / "background.npy", output=tmp_path / "S1.h5"
     )
     with h5py.File(tmp_path / "S1.h5") as file:
-        found = {
-            name: file[name][:] for name in ("image", "mask", "R", "T_mm", "f_px", "c_px", "crop_from_image", "frame")
-        }
+        found = {name: file[name][:] for name in ("R", "T_mm", "f_px", "c_px", "crop_from_image", "frame")}
+    found |= {n: v.numpy() for n, v in CropStore([tmp_path / "S1.h5"]).gather(np.arange(4), ("image", "mask")).items()}
     assert len(found["frame"]) == 4
     for row in range(4):
         pose = poses(1, 2, 1, 2)[found["frame"][row] - 1]
