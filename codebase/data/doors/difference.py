@@ -1,7 +1,8 @@
 """Masks where nobody made any: how a frame differs from its camera's empty room.
 
-The room is the per-pixel median of the camera's frames (a still camera, a person who moves), or a picture of it. A pixel is
-the person's where it differs by more than the noise there; what is only darker, in the room's own colour, is a shadow.
+The room is the per-pixel median of the camera's frames (a still camera, a person who moves), or a picture of it. A
+pixel is the person's where it differs by more than the noise there; what is only darker, in the room's own colour, is a
+shadow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where a person's root is, from silhouettes or boxes in calibrated cameras: the visual hull, carved from coarse to fine.
+"""Where a person's root is, from silhouettes or boxes in calibrated cameras: the visual hull, from coarse to fine.
 
-A cell of space stays if every camera that could see it finds it on the person. A cell that no camera could see (outside all
-pictures) never stays. Frame: the tree's world, z up, mm.
+A cell of space stays if every camera finds it on the person. Beyond a picture's edge a camera knows nothing where its
+silhouette is cut off by the edge, and finds nobody otherwise. Frame: the tree's world, z up, mm.
 """
 
 from __future__ import annotations
