@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -15,9 +15,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, what: str) -> Iterator[Result]:
+def in_order(
+    function: Callable[[Item], Result], items: Collection[Item], *, workers: int, what: str
+) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order; in this process where one worker is enough.
 
+    Items are taken when a worker is about to be free, so that a collection may make them as it is read.
     Processes, not threads: decoding holds Python's lock between images. At most two results a worker wait to be taken.
 
     Raises:
@@ -28,7 +31,7 @@ def in_order(function: Callable[[Item], Result], items: Sequence[Item], *, worke
     yield from progress(results, total=len(items), what=what)
 
 
-def _spread(function: Callable[[Item], Result], items: Sequence[Item], workers: int, what: str) -> Iterator[Result]:
+def _spread(function: Callable[[Item], Result], items: Collection[Item], workers: int, what: str) -> Iterator[Result]:
     with ProcessPoolExecutor(workers) as pool:
         waiting: deque[Future[Result]] = deque()
         try:

@@ -47,6 +47,7 @@ class FolderWriter:
     frames: int = 0
     masks: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def frame(self, number: int, image: UInt8[ndarray, "height width 3"] | bytes) -> None:
         """Write a frame (from 1): RGB pixels, or the bytes of a JPEG, which are kept as they are."""
@@ -61,6 +62,10 @@ class FolderWriter:
     def meta(self, **values: Any) -> None:  # noqa: ANN401 - the arguments of write_meta
         """Write camera and poses; the arguments are those of `human36m.write_meta` after the folder."""
         write_meta(self.path, **values)
+
+    def note(self, **values: object) -> None:
+        """Keep plain values with the folder; `TreeWriter.notes` gives them back, also in a later run."""
+        self.notes.update(values)
 
     def _jpeg(self, image: UInt8[ndarray, "height width 3"]) -> bytes:
         _, jpeg = cv2.imencode(FRAME_SUFFIX, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
@@ -181,6 +186,11 @@ class TreeWriter:
             if folder.name not in settled and self._record(folder) is None:
                 self.leave_out(folder.name, reason, "folder")
 
+    def notes(self, folder: Folder) -> dict[str, Any]:
+        """What was noted of a folder that is there; empty where it is not."""
+        record = self._record(folder)
+        return dict(record["notes"]) if record else {}
+
     def fact(self, name: str, value: object) -> None:
         """Put something worth knowing into the subject's file (plain JSON); call it in the main process."""
         self._facts[name] = value
@@ -195,7 +205,7 @@ class TreeWriter:
         folders = {folder.name: record for folder in self.wanted if (record := self._record(folder)) is not None}
         listed = [item for item in self._listed() if item["kind"] != "folder" or item["name"] not in folders]
         left_out = listed + [item for record in folders.values() for item in record["left_out"]]
-        kept = {n: {key: r[key] for key in ("frames", "masks", "poses", "size")} for n, r in folders.items()}
+        kept = {n: {key: r[key] for key in ("frames", "masks", "poses", "size", "notes")} for n, r in folders.items()}
         content = {
             "format": FORMAT, "version": FORMAT_VERSION, "subject": self.subject, "door": self.door,
             "digest": self.digest, "counts": _counts(kept, left_out), "folders": kept,
@@ -216,6 +226,7 @@ class TreeWriter:
         record = {
             "digest": self.digest, "stamp": stamp, "frames": writer.frames, "masks": writer.masks,
             "poses": len(meta.pose3d_world_mm), "size": [meta.width, meta.height], "left_out": writer.left_out,
+            "notes": writer.notes,
         }  # fmt: skip
         writer.path.replace(target)
         write_json(self._marker(writer.folder), record)
