@@ -10,14 +10,19 @@ import argparse
 import importlib
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, ConfigError, OutOfTimeError, UserError
+from codebase.failures import disk_is_full
+from codebase.launch.options import add_options, budget, seconds
 
 EXIT_INTERRUPTED = 130
+# how a stage ended, in its log's last line
+ENDS = {OutOfTimeError: "out of time", UserError: "error", KeyboardInterrupt: "interrupted"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Command:
     help: str
     options: Mapping[str, type]
     lists: Sequence[str] = field(default=())
+    optional: Sequence[str] = field(default=())
     trains: bool = False
 
 
@@ -79,7 +85,12 @@ COMMANDS: dict[str, Command] = {
         {"metrics": Path, "predictions": Path, "index_test": Path, "checkpoints": Path, "body": Path, "output": Path},
         lists=("checkpoints",),
     ),
-    "check": Command("check artefacts", {"what": str, "files": Path, "output": Path}, lists=("files",)),
+    "check": Command(
+        "check artefacts; --against: those that they were made from",
+        {"what": str, "files": Path, "against": Path, "output": Path},
+        lists=("files", "against"),
+        optional=("against",),
+    ),
 }
 
 
@@ -102,6 +113,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception as error:
+        full = disk_is_full(error)
+        if not full or options.traceback:
+            raise
+        print(f"error: {full}", file=sys.stderr)
+        return EXIT_USER_ERROR
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -114,33 +131,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def seconds(text: str) -> float:
-    """Parse `240m` (minutes), `3600s` or `3600` (seconds).
-
-    Raises:
-        argparse.ArgumentTypeError: the text is no positive duration.
-    """
-    scale, number = {"m": (60.0, text[:-1]), "s": (1.0, text[:-1])}.get(text[-1:], (1.0, text))
-    try:
-        value = float(number) * scale
-    except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 240m or 3600s")
-    return value
-
-
-def budget(wall_s: float) -> float:
-    """The part of the wall time that training may use; the rest is for the last save."""
-    return wall_s - min(120.0, 0.1 * wall_s)
-
-
 def _add_stage(commands: Any, stage: str, command: Command) -> None:  # noqa: ANN401 - argparse has no public type for it
     parser = commands.add_parser(stage.replace("_", "-"), help=command.help, allow_abbrev=False)
     parser.add_argument("--config", type=Path, required=True, help="the config of the run")
     for name, kind in command.options.items():
         nargs: dict[str, Any] = {"nargs": "*"} if name in command.lists else {}
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, required=True, **nargs)
+        nargs["default" if name in command.optional else "required"] = () if name in command.optional else True
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, **nargs)
     if command.trains:
         parser.add_argument("--time-budget", type=seconds, help="wall time of this job, such as 240m; saves before")
     _finish(parser, _run_stage, stage=stage)
@@ -154,13 +151,20 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401 - as above
     schema.add_argument("--write", action="store_true", help="write configs/schema.json and docs/config.md")
     _finish(schema, _schema)
     launch = commands.add_parser("launch", help="run the whole DAG, or one stage after --, here or as a cluster job")
-    launch.add_argument("--via", choices=("local", "bsub", "sbatch", "submitit"), default="local")
-    launch.add_argument("--dry-run", action="store_true", help="only print what would run")
-    for name, default in (("cores", 0), ("minutes", 1440), ("mem-mb", 16000), ("gpus", 1)):
-        launch.add_argument(f"--{name}", type=int, default=default, help=f"of the job, default {default or 'all'}")
-    launch.add_argument("--queue", default="", help="queue (bsub) or partition (sbatch, submitit)")
-    launch.add_argument("words", nargs="*", metavar="CONFIG [key=value ...] | -- STAGE ...")
+    add_options(launch)
     _finish(launch, _launch)
+    status = commands.add_parser("status", help="what runs, how far, until when: of one run, or a line for each")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument("--watch", type=seconds, metavar="SECONDS", help="again and again")
+    status.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs, default results")
+    status.add_argument("run", type=Path, nargs="?", metavar="RUN|CONFIG")
+    status.add_argument("overrides", nargs="*", metavar="key=value")
+    _finish(status, _status)
+    profile = commands.add_parser("profile", help="install a Snakemake profile by name, with a site file laid over it")
+    profile.add_argument("--print", dest="only_print", action="store_true", help="print it and install nothing")
+    profile.add_argument("name", metavar="NAME")
+    profile.add_argument("site", type=Path, nargs="?", metavar="SITE.yaml")
+    _finish(profile, _profile)
     for name, text in (("train", "train the image-to-body network by hand"), ("test", "predict with a model file")):
         by_hand = commands.add_parser(name, help=text)
         by_hand.add_argument("--model_file", type=Path, required=name == "test", help="model_{step}.pt")
@@ -185,11 +189,22 @@ def _run_stage(options: argparse.Namespace) -> None:
     limit_threads(config.runtime.threads if COMMANDS[options.stage].trains else 1)
     logs = importlib.import_module("codebase.logs")
     logs.configure_logging()
-    logs.log_job(["python", "-m", "codebase", *sys.argv[1:]])
+    commit, start = importlib.import_module("codebase.provenance").git_commit(), time.monotonic()
+    uses_gpu = COMMANDS[options.stage].trains or options.stage in ("embed", "predict")
+    logs.log_job(["python", "-m", "codebase", *sys.argv[1:]], commit=commit, gpu_names=uses_gpu)
     arguments = {name: getattr(options, name) for name in COMMANDS[options.stage].options}
     if COMMANDS[options.stage].trains:
         arguments["budget_s"] = None if options.time_budget is None else budget(options.time_budget)
-    importlib.import_module(f"codebase.stages.{options.stage}").run(config, **arguments)
+    how = "done"
+    try:
+        importlib.import_module(f"codebase.stages.{options.stage}").run(config, **arguments)
+    except BaseException as error:
+        how = next(
+            (end for kind, end in ENDS.items() if isinstance(error, kind)), "error" if disk_is_full(error) else "fault"
+        )
+        raise
+    finally:
+        logs.log_end(how, time.monotonic() - start)
 
 
 def limit_threads(threads: int) -> None:
@@ -220,7 +235,21 @@ def _schema(options: argparse.Namespace) -> None:
 
 
 def _launch(options: argparse.Namespace) -> int:
-    return importlib.import_module("codebase.launch").launch(options, COMMANDS)
+    return importlib.import_module("codebase.launch.main").launch(options, COMMANDS)
+
+
+def _status(options: argparse.Namespace) -> int:
+    status = importlib.import_module("codebase.status.show").status
+    return status(options.run, options.overrides, as_json=options.json, watch_s=options.watch, results=options.results)
+
+
+def _profile(options: argparse.Namespace) -> None:
+    profiles = importlib.import_module("codebase.profiles")
+    if options.only_print:
+        print(profiles.render(options.name, options.site), end="")
+        return
+    written = profiles.install(options.name, options.site, profiles.user_folder())
+    print(f"{written}\nNow, in the repository: snakemake --profile {options.name} --configfile CONFIG")
 
 
 def _by_hand(options: argparse.Namespace) -> None:

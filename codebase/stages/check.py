@@ -1,4 +1,4 @@
-"""Stage check: are the artefacts what docs/conventions.md says? Finite, of the right shapes, of plausible people."""
+"""Stage check: are the artefacts what docs/conventions.md says? Finite, complete, plausible, from their sources."""
 
 from __future__ import annotations
 
@@ -7,56 +7,79 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy import ndarray
 
 from codebase.config import Config
 from codebase.data.embeddings import read_embeddings
 from codebase.data.index import read_index
 from codebase.data.store import CropStore
-from codebase.errors import DataError, UserError
+from codebase.errors import UserError
 from codebase.files import open_h5, write_json
 from codebase.geometry import apply_affine, project, world_to_camera
+from codebase.logs import log
 from codebase.skeleton import H36M
+from codebase.stages._checks import (
+    Against,
+    Figures,
+    check_backgrounds,
+    check_bodies,
+    check_checkpoint,
+    check_digest,
+    check_networks,
+    empty_images,
+    finite,
+    indices,
+    no_empty_row,
+    require,
+)
 
-VERSION = 1
+VERSION = 2
 # Left and right bones of a person differ by a few millimetres; swapped joints or a wrong order by far more.
 LARGEST_ASYMMETRY = 0.15
 # From pelvis to head top, mm: catches metres, and a wrong order of joints.
 TRUNK_MM = (350.0, 1100.0)
-Figures = dict[str, float | int]
 
 
-def run(config: Config, *, what: str, files: Sequence[Path], output: Path) -> None:
-    """Check artefacts and write what was found as JSON.
+def run(config: Config, *, what: str, files: Sequence[Path], against: Sequence[Path], output: Path) -> None:
+    """Check artefacts, log what was found, and write a marker that says the same whenever the same files pass.
 
     Args:
-        what: index, crops, embeddings or predictions.
+        what: index, backgrounds, bodies, crops, checkpoint, embeddings or predictions.
         files: the artefacts of that kind.
+        against: what they were made from (indices, crops, checkpoints), as far as it is to be compared.
 
     Raises:
         DataError: one is missing, of another format, or wrong; says which and why.
         UserError: `what` is unknown.
     """
-    checks: dict[str, Callable[[Config, Path], Figures]] = {
-        "index": check_index, "crops": check_crops, "embeddings": check_embeddings, "predictions": check_predictions,
+    checks: dict[str, Callable[[Config, Path, Against], Figures]] = {
+        "index": check_index, "backgrounds": check_backgrounds, "bodies": check_bodies, "crops": check_crops,
+        "checkpoint": check_checkpoint, "embeddings": check_embeddings, "predictions": check_predictions,
     }  # fmt: skip
     if what not in checks:
         raise UserError(f"There is no check of {what!r}.", expected=", ".join(checks))
-    found = {path.name: checks[what](config, path) for path in files}
-    write_json(output, {"what": what, "files": found})
+    for path in files:
+        found = checks[what](config, path, against)
+        log.info("%s: %s", path, ", ".join(f"{name} {value:.6g}" for name, value in found.items()))
+    write_json(output, {"what": what, "files": [path.name for path in files], "passed": True})
 
 
-def check_index(config: Config, path: Path) -> Figures:
+def check_index(config: Config, path: Path, against: Against) -> Figures:
     """Rows sorted and unique, references within bounds, labels of plausible people."""
     index = read_index(path)
-    _require(len(index) > 0, path, "The index has no row.")
-    _require(bool((np.diff(index.key) > 0).all()), path, "Rows are not sorted, or not unique.")
-    _require(index.instant.min() >= 0 and index.instant.max() < len(index.joints_world_mm), path, "instant is wrong.")
-    _require(index.view.min() >= 0 and index.view.max() < len(index.views.camera), path, "view is wrong.")
+    require(len(index) > 0, path, "The index has no row.")
+    require(bool((np.diff(index.key) > 0).all()), path, "Rows are not sorted, or not unique.")
+    require(index.instant.min() >= 0 and index.instant.max() < len(index.joints_world_mm), path, "instant is wrong.")
+    require(index.view.min() >= 0 and index.view.max() < len(index.views.camera), path, "view is wrong.")
     strangers = set(index.subject.tolist()) - set(config.dataset.subjects)
-    _require(not strangers, path, f"Subjects {sorted(strangers)} are not in dataset.subjects.")
+    require(not strangers, path, f"Subjects {sorted(strangers)} are not in dataset.subjects.")
     labelled = np.unique(index.instant[index.has_joints])
+    no_empty_row(index.joints_world_mm[labelled], path, "joints_world_mm")
+    for name in ("R", "T_mm", "f_px", "c_px"):
+        finite(getattr(index.views, name), path, f"views/{name}")
+    rotated = index.views.R @ np.swapaxes(index.views.R, 1, 2)
+    require(bool(np.allclose(rotated, np.eye(3), atol=1e-3)), path, "views/R is no rotation.")
     asymmetry = check_poses(index.joints_world_mm[labelled], path, "joints_world_mm")
     excluded = {
         f"excluded_{kind}s": sum(item.count for item in index.exclusions if item.kind == kind)
@@ -65,54 +88,74 @@ def check_index(config: Config, path: Path) -> Figures:
     return {"rows": len(index), "instants": len(np.unique(index.instant)), "asymmetry": asymmetry, **excluded}
 
 
-def check_crops(config: Config, path: Path) -> Figures:
+def check_crops(config: Config, path: Path, against: Against) -> Figures:
     """Size as configured, poses plausible, rotations rotations, the root in the middle, something to be seen."""
     store = CropStore([path])
-    _require(store.size == config.crops.size, path, f"Crops have {store.size} px, crops.size is {config.crops.size}.")
+    require(store.size == config.crops.size, path, f"Crops have {store.size} px, crops.size is {config.crops.size}.")
+    _same_rows(store.key, path, against)
     if not len(store):
         return {"rows": 0}
+    holes = empty_images(store)
+    require(
+        not len(holes),
+        path,
+        f"{len(holes)} images are all zero, the first in row {holes[:1].sum()}.",
+    )
+    for name in ("R_world_im", "root_world_mm", "R", "T_mm", "f_px", "c_px", "crop_from_image"):
+        finite(getattr(store, name), path, name)
     asymmetry = check_poses(store.joints_im_mm[store.has_joints], path, "joints_im_mm")
     identity = store.R_world_im @ np.swapaxes(store.R_world_im, 1, 2)
-    _require(bool(np.allclose(identity, np.eye(3), atol=1e-6)), path, "R_world_im is no rotation.")
+    require(bool(np.allclose(identity, np.eye(3), atol=1e-6)), path, "R_world_im is no rotation.")
     root_cam = world_to_camera(store.root_world_mm[:, None], store.R, store.T_mm)
     place = apply_affine(store.crop_from_image, project(root_cam, store.f_px, store.c_px))
-    _require(bool(np.allclose(place, (store.size - 1) / 2, atol=1e-3)), path, "The root is not in the crop's middle.")
+    require(bool(np.allclose(place, (store.size - 1) / 2, atol=1e-3)), path, "The root is not in the crop's middle.")
     sample = np.unique(np.linspace(0, len(store) - 1, 64).astype(np.int64))
     pixels = store.gather(sample, ("image", "mask"))
     contrast = float(pixels["image"].float().std(dim=(1, 2, 3)).median())
-    _require(contrast > 0.5, path, "The images are all of one colour.")
+    require(contrast > 0.5, path, "The images are all of one colour.")
     inside = float((pixels["mask"] >= 128).float().mean())
-    _require(inside > 0 or not store.has_mask[sample].any(), path, "The masks show nobody; a person is 128 to 255.")
+    require(inside > 0 or not store.has_mask[sample].any(), path, "The masks show nobody; a person is 128 to 255.")
     return {"rows": len(store), "with_mask": int(store.has_mask.sum()), "asymmetry": asymmetry,
             "contrast": contrast, "mask_share": inside}  # fmt: skip
 
 
-def check_embeddings(config: Config, path: Path) -> Figures:
-    """Finite, and not the same for every image."""
+def check_embeddings(config: Config, path: Path, against: Against) -> Figures:
+    """Finite, made from the crops and the checkpoint that lie there, and not the same for every image."""
     found = read_embeddings(path)
     spread = 0.0
     for name in ("L_3d", "L_app", "R_world_im"):
-        _finite(getattr(found, name), path, name)
-    _finite(found.joints_im_mm[found.has_joints], path, "joints_im_mm")
+        finite(getattr(found, name), path, name)
+    finite(found.joints_im_mm[found.has_joints], path, "joints_im_mm")
+    no_empty_row(found.L_3d, path, "L_3d")
+    for source in against:
+        if source.suffix == ".pt":
+            check_digest(path, "checkpoint", found.checkpoint_digest, source)
+        elif source.stem == path.stem:
+            check_digest(path, "file of crops", found.crops_digest, source)
     if len(found) > 1:
         spread = float(found.L_3d.std(axis=0).mean())
-        _require(spread > 1e-6, path, "L_3d is the same for every image: the encoder says nothing.")
+        require(spread > 1e-6, path, "L_3d is the same for every image: the encoder says nothing.")
     return {"rows": len(found), "spread": spread}
 
 
-def check_predictions(config: Config, path: Path) -> Figures:
-    """Every array finite, one row for each frame, poses of plausible size."""
+def check_predictions(config: Config, path: Path, against: Against) -> Figures:
+    """Every array finite, one row for each frame of the index, made by the checkpoints that lie there."""
     with open_h5(path, format_name="posemill.predictions") as file:
-        _require("frames/frame" in file, path, "frames/frame is missing.")
+        require("frames/frame" in file, path, "frames/frame is missing.")
         rows = len(file["frames/frame"])
-        _require(rows > 0, path, "There is no row.")
-        file.visititems(lambda name, item: _finite(item[:], path, name) if _must_be_finite(name, item) else None)
+        require(rows > 0, path, "There is no row.")
+        file.visititems(lambda name, item: finite(item[:], path, name) if _must_be_finite(name, item) else None)
         truth = file["truth/joints_im_mm"][:]
         for name in ("pose/joints_im_mm", "smpl/joints_im_mm", "hmr/joints_im_mm"):
-            _require(name in file, path, f"{name} is missing.")
+            require(name in file, path, f"{name} is missing.")
             shape = file[name].shape
-            _require(shape == truth.shape, path, f"{name} has shape {shape}, the truth {truth.shape}.")
-        _require(len(truth) == rows, path, "truth/joints_im_mm has another number of rows than frames.")
+            require(shape == truth.shape, path, f"{name} has shape {shape}, the truth {truth.shape}.")
+            no_empty_row(file[name][:], path, name)
+        require(len(truth) == rows, path, "truth/joints_im_mm has another number of rows than frames.")
+        runs = {getattr(config, network).name: network for network in ("enc_dec", "pose", "smpl", "hmr")}
+        check_networks(path, str(file.attrs.get("checkpoints", "{}")), against, runs)
+    for index in indices(against):
+        require(len(index) == rows, path, f"It has {rows} rows, the index {len(index)}.")
     return {"rows": rows}
 
 
@@ -120,11 +163,11 @@ def check_poses(joints_mm: Float[ndarray, "poses 17 3"], path: Path, name: str) 
     """Refuse poses that are not finite, not in mm, or not a person's; returns the largest left-right asymmetry."""
     if not len(joints_mm):
         return 0.0
-    _finite(joints_mm, path, name)
+    finite(joints_mm, path, name)
     trunk = np.linalg.norm(joints_mm[:, H36M.index("head_top")] - joints_mm[:, H36M.index("root")], axis=-1)
     low, high = TRUNK_MM
     middle = float(np.median(trunk))
-    _require(low < middle < high, path, f"{name}: from root to head top are {middle:.4g} mm, not {low:g} to {high:g}.")
+    require(low < middle < high, path, f"{name}: from root to head top are {middle:.4g} mm, not {low:g} to {high:g}.")
     lengths = {c: np.linalg.norm(joints_mm[:, c] - joints_mm[:, p], axis=-1) for p, c in H36M.bones}
     worst = 0.0
     for child, length in lengths.items():
@@ -132,21 +175,28 @@ def check_poses(joints_mm: Float[ndarray, "poses 17 3"], path: Path, name: str) 
         differs = float(np.median(np.abs(length - other) / np.maximum(length + other, 1e-9) * 2))
         worst = max(worst, differs)
         bone = f"{name}: the bone to {H36M.names[child]} and its mirror image"
-        _require(differs < LARGEST_ASYMMETRY, path, f"{bone} differ by {100 * differs:.0f} %.")
+        require(differs < LARGEST_ASYMMETRY, path, f"{bone} differ by {100 * differs:.0f} %.")
     return worst
+
+
+def _must_befinite(name: str, item: object) -> bool:
+    # without a mask there is no foreground, so its error is NaN
+    is_float = isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.floating)
+    return is_float and name != "novel_view/mse_foreground"
+
+
+def _same_rows(keys: Int64[ndarray, " rows"], path: Path, against: Against) -> None:
+    """The crops of a subject are exactly its rows in the indices."""
+    given = indices(against)
+    if not given:
+        return
+    subject = int(path.stem.removeprefix("S"))
+    listed = np.unique(np.concatenate([index.key[index.subject == subject] for index in given]))
+    require(len(keys) == len(listed) and bool((np.sort(keys) == listed).all()), path,
+            f"It has {len(keys)} rows, the indices list {len(listed)} of subject {subject}, not the same.")  # fmt: skip
 
 
 def _must_be_finite(name: str, item: object) -> bool:
     # without a mask there is no foreground, so its error is NaN
     is_float = isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.floating)
     return is_float and name != "novel_view/mse_foreground"
-
-
-def _finite(values: np.ndarray, path: Path, name: str) -> None:
-    bad = int((~np.isfinite(values)).sum())
-    _require(not bad, path, f"{name} holds {bad} numbers that are not finite.")
-
-
-def _require(condition: bool | np.bool_, path: Path, what: str) -> None:
-    if not condition:
-        raise DataError(what, where=path, expected="see docs/conventions.md", mend="delete it and make it again")

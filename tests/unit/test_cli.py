@@ -31,10 +31,11 @@ SURFACE = {
     "predict": "--index-test --crops --embeddings --enc-dec --pose --smpl --hmr --body --output --csv --meshes",
     "evaluate": "--predictions --bodies --body --output",
     "report": "--metrics --predictions --index-test --checkpoints --body --output",
-    "check": "--what --files --output",
+    "check": "--what --files --against --output",
     "check-config": "",
     "schema": "--write",
     "launch": "--via --dry-run --cores --minutes --mem-mb --gpus --queue",
+    "profile": "--print",
     "train": "--model_file",
     "test": "--model_file",
 }

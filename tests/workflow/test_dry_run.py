@@ -14,7 +14,7 @@ from codebase.cli import build_parser
 from codebase.config import read_config
 
 CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml"))
-PROFILES = sorted(path.name for path in (REPOSITORY / "cluster_profiles").iterdir())
+PROFILES = sorted(path.parent.name for path in (REPOSITORY / "cluster_profiles").glob("*/config.yaml"))
 
 
 def counts(output):
@@ -36,8 +36,8 @@ def test_every_config_builds_with_every_profile(in_house, config, profile):
     assert all(jobs[rule] == 1 for rule in ("index", "train_hmr", "predict", "evaluate", "report", "all"))
 
 
-def test_profiles_are_local_lsf_and_slurm():
-    assert PROFILES == ["local", "lsf", "slurm"]
+def test_profiles_are_local_lsf_twice_and_slurm():
+    assert PROFILES == ["local", "lsf", "lsf-generic", "slurm"]
 
 
 def test_a_preset_lies_over_a_config(in_house, house):
@@ -121,7 +121,7 @@ print(json.dumps(sorted(sys.modules)))
     # not numpy: a plugin of Snakemake itself imports pandas
     assert not loaded & {"torch", "numba", "cv2", "scipy", "h5py", "smplx", "matplotlib"}
     ours = {name.split(".")[1] for name in loaded if name.startswith("codebase.")}
-    assert ours == {"config", "paths", "errors"}
+    assert ours == {"config", "paths", "schedulers", "errors"}
 
 
 EXTRACT = [

@@ -5,8 +5,10 @@ import re
 import pytest
 
 END = {"predict", "check_predictions", "evaluate", "report", "all"}
-FROM_EMBED = {"embed", "check_embeddings", "train_pose", "train_smpl"} | END
-FROM_CROPS = {"crops", "check_crops", "train_enc_dec", "train_hmr"} | FROM_EMBED
+FROM_POSE, FROM_HMR = {"train_pose", "check_pose"} | END, {"train_hmr", "check_hmr"} | END
+FROM_SMPL = {"train_smpl", "check_smpl"} | END
+FROM_EMBED = {"embed", "check_embeddings"} | FROM_POSE | FROM_SMPL
+FROM_CROPS = {"crops", "check_crops", "train_enc_dec", "check_enc_dec"} | FROM_HMR | FROM_EMBED
 
 
 @pytest.fixture
@@ -39,13 +41,13 @@ def test_a_section_reruns_its_stage_and_what_follows(in_house, finished):
         "runtime={workers: 2, threads: 1, device: cpu}": set(),
         "report={examples: 3}": {"report", "all"},
         "evaluate={per_act: false}": {"evaluate", "report", "all"},
-        "pose={learning_rate: 0.5}": {"train_pose"} | END,
-        "hmr={learning_rate: 0.5}": {"train_hmr"} | END,
-        "prior={learning_rate: 0.5}": {"train_prior", "train_smpl"} | END,
+        "pose={learning_rate: 0.5}": FROM_POSE,
+        "hmr={learning_rate: 0.5}": FROM_HMR,
+        "prior={learning_rate: 0.5}": {"train_prior", "check_prior"} | FROM_SMPL,
         "embed={batch_size: 3}": FROM_EMBED,
-        "enc_dec={learning_rate: 0.5}": {"train_enc_dec"} | FROM_EMBED,
+        "enc_dec={learning_rate: 0.5}": {"train_enc_dec", "check_enc_dec"} | FROM_EMBED,
         "crops={box_mm: 1500}": FROM_CROPS,
-        "backgrounds={every: 7}": {"backgrounds"} | FROM_CROPS,
+        "backgrounds={every: 7}": {"backgrounds", "check_backgrounds"} | FROM_CROPS,
     }
     assert {edit: due(in_house, "--config", edit) for edit in expected} == expected
 
@@ -64,6 +66,20 @@ def test_a_version_reruns_its_stage_and_a_comment_does_not(in_house, finished):
     assert due(in_house) == {"evaluate", "report", "all"}
 
 
-def test_a_check_that_runs_again_reruns_no_training(in_house, finished):
+def test_other_reasons_to_run_are_seen_behind_a_gate(in_house, finished):
+    """Two edits at once: the later stage's reason must not hide behind the earlier one's, nor the other way round."""
+    argv = ["--config", "pose={learning_rate: 0.5}", "hmr={learning_rate: 0.5}"]
+    assert due(in_house, *argv) == FROM_POSE | FROM_HMR
+
+
+def test_checking_again_trains_nothing_again(in_house, finished):
     bump(finished, "check")
-    assert due(in_house) == {"check_index", "check_crops", "check_embeddings", "check_predictions", "all"}
+    assert due(in_house) == set(), "a new version of the checks is no reason to run"
+    markers = sorted((finished / "results/mini/checks").glob("*.json"))
+    assert len(markers) == 11
+    for marker in markers:
+        marker.write_text(marker.read_text())
+    assert due(in_house) == set(), "a check by hand that finds the same re-runs what it gates"
+    for marker in markers:
+        marker.unlink()
+    assert due(in_house) == set(), "a lost marker re-runs what it gates"

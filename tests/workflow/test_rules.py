@@ -11,9 +11,12 @@ ORDER = ["common", "dataset", "representation", "pose", "body", "predict", "chec
 
 
 def rules(text):
-    """Name and text of each rule of a file."""
-    parts = re.split(r"^ *rule (\w+):\n", text, flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    """Name and text of each rule of a file; one that uses another's text has that text too, behind its own."""
+    parts = re.split(r"^ *(?:rule|use rule (\w+) as) (\w+)(?: with)?:\n", text, flags=re.MULTILINE)[1:]
+    found = {}
+    for base, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        found[name] = body + (found[base] if base else "")
+    return found
 
 
 RULES = {name: body for file in FILES for name, body in rules(file.read_text()).items()}
@@ -21,7 +24,7 @@ RULES = {name: body for file in FILES for name, body in rules(file.read_text()).
 
 def test_files_are_included_in_running_order():
     text = (REPOSITORY / "workflow/Snakefile").read_text()
-    assert re.findall(r'^include: "rules/(\w+)\.smk"', text, flags=re.MULTILINE) == ORDER
+    assert re.findall(r'^ *include: "rules/(\w+)\.smk"', text, flags=re.MULTILINE) == ORDER
     assert {file.stem for file in FILES} == set(ORDER)
 
 
@@ -39,26 +42,47 @@ def test_common_holds_no_rule():
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_is_a_sentence_and_a_command(name):
     body = RULES[name]
-    for directive in ("message", "input", "output", "log", "params", "resources", "conda", "shell"):
+    # a check is due only when its files are: see check.smk
+    versioned = not name.startswith("check_")
+    for directive in ("message", "input", "output", "log", "resources", "conda", "shell", *["params"] * versioned):
         assert re.search(rf"^ +{directive}:", body, flags=re.MULTILINE), f"{name} has no {directive}"
     assert re.search(r'message:\s+"[A-Z].*\."', body), f"the message of {name} is no sentence"
     assert re.search(r'shell:\s+"python -m codebase [a-z-]+ --config \{input\.config:q\}', body)
     assert "2> {log:q}" in body
-    assert "version=stage_version(" in body
+    assert ("version=stage_version(" in body) == versioned
     assert not re.search(r"\blambda\b|^ +(script|run|retries):", body, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("profile", ["local", "lsf", "slurm"])
+@pytest.mark.parametrize("profile", ["local", "lsf", "lsf-generic", "slurm"])
 def test_a_profile_reruns_exactly_and_retries_where_jobs_have_walls(profile):
     settings = yaml.safe_load((REPOSITORY / f"cluster_profiles/{profile}/config.yaml").read_text())
     assert settings["rerun-triggers"] == ["mtime", "params", "input"]
     assert settings["retries"] >= (3 if profile != "local" else 0)
-    needs_gpu = {name for name, body in RULES.items() if "gpu=1" in body}
-    asked = {name for name, wants in settings["set-resources"].items() if wants.get("gpu") == 1}
+    wanted = settings["set-resources"]
+    assert set(wanted) == set(RULES), "a profile says the resources of every rule, and of no other"
+    assert all({"mem_mb", "runtime"} <= set(wants) for wants in wanted.values())
+    if profile == "local":
+        return
+    gpus = {name: re.search(r"^ +gpu=(1|gpus\(\"(\w+)\"\)),", body, flags=re.MULTILINE) for name, body in RULES.items()}
+    asked = {name: f"$GPUS_{found[2].upper()}" if found[2] else 1 for name, found in gpus.items() if found}
+    assert {name: wants["gpu"] for name, wants in wanted.items() if "gpu" in wants} == asked
+    if profile != "slurm":
+        assert {name: wants["lsf_extra"] for name, wants in wanted.items() if "lsf_extra" in wants} == {
+            name: f"'-gpu num={count}'" for name, count in asked.items()
+        }
+
+
+@pytest.mark.parametrize("profile", ["local", "lsf", "lsf-generic", "slurm"])
+def test_memory_and_minutes_of_a_profile_are_at_least_those_of_the_rules(profile):
+    wanted = yaml.safe_load((REPOSITORY / f"cluster_profiles/{profile}/config.yaml").read_text())["set-resources"]
+    for name, body in RULES.items():
+        rule_mb = int(re.search(r"mem_mb=memory\((\d+)\)", body)[1])
+        profile_mb = eval(str(wanted[name]["mem_mb"]), {"attempt": 1, "min": min})
+        assert profile_mb >= rule_mb, name
+        assert wanted[name]["runtime"] >= int(re.search(r"runtime=(\d+)", body)[1]), name
     if profile != "local":
-        assert asked == needs_gpu
-    if profile == "lsf":
-        assert all(settings["set-resources"][name]["lsf_extra"] == "'-gpu num=1'" for name in needs_gpu)
+        grown = [eval(wanted["train_hmr"]["mem_mb"], {"attempt": attempt, "min": min}) for attempt in range(1, 7)]
+        assert grown == [16000, 32000, 48000, 48000, 48000, 48000]
 
 
 def test_the_picture_shows_every_rule():

@@ -19,7 +19,7 @@ rule train_prior:
         ENVIRONMENT
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=gpus("prior"),
         mem_mb=memory(8000),
         runtime=240,
     params:
@@ -41,6 +41,7 @@ rule train_smpl:
         crops=each(PATHS.crops, TRAIN),
         prior=PATHS.checkpoint("prior"),
         body=CONFIG.dataset.body,
+        checked=gate("embeddings", "crops", "prior"),
     output:
         checkpoint=PATHS.checkpoint("smpl"),
     log:
@@ -49,7 +50,7 @@ rule train_smpl:
         ENVIRONMENT
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=gpus("smpl"),
         mem_mb=memory(16000),
         runtime=1440,
     params:
@@ -72,6 +73,7 @@ rule train_hmr:
         crops=each(PATHS.crops, TRAIN),
         bodies=body_files(TRAIN),
         body=CONFIG.dataset.body,
+        checked=gate("crops", "bodies"),
     output:
         checkpoint=PATHS.checkpoint("hmr"),
     log:
@@ -80,7 +82,7 @@ rule train_hmr:
         ENVIRONMENT
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=gpus("hmr"),
         mem_mb=memory(16000),
         runtime=1440,
     params:

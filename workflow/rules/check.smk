@@ -1,12 +1,18 @@
-"""Checks of artefacts: finite, complete, of the right shape.
+"""Checks of artefacts, and the gate that they are: finite, complete, of the right shape, made from what they say.
 
-A scheduler can report a lost host as success, so the DAG looks for itself. `rule all` asks for the markers; they are
-no input of other rules, since checking again must not train again. (As ancient() inputs they would hide other reasons to
-run: Snakemake 9 does not look behind a job that is due, and does not go through ancient files either.)
+A scheduler can report a lost host as success, and a full disk leaves holes, so the DAG looks for itself. A job that uses
+an artefact has its marker as an input (`gate` in common.smk): training does not start on broken crops.
 
-INPUTS: {root}/index_{train,val,test}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl, {root}/predictions.h5
-OUTPUTS: {root}/checks/{index,crops,embeddings,predictions}.json
-Steps: check_index, check_crops, check_embeddings, check_predictions, as soon as their files are there
+Checking again must not train again. So a check is due only when its files are, and then so is all that follows: it has no
+version among its params, nobody but the jobs behind it asks for its marker (`rule all` does not, so a lost marker is no
+reason to run), and the marker says the same whenever the same files pass (Snakemake compares the checksums of small
+inputs). After a change of the checks themselves, old artefacts are checked by hand: `python -m codebase check ...`.
+
+INPUTS: {root}/index_{train,val,test}.h5, {root}/backgrounds/background_subject{subject}.npy, {bodies}/S{subject}.h5,
+        {root}/crops/S{subject}.h5, {root}/runs/{network}/model_{steps}.pt,
+        {root}/embeddings/{enc_dec.name}/S{subject}.pkl, {root}/predictions.h5
+OUTPUTS: {root}/checks/{index,backgrounds,bodies,crops,enc_dec,pose,prior,smpl,hmr,embeddings,predictions}.json
+Steps: check_index, check_backgrounds, check_bodies, check_crops, check_{enc_dec,pose,prior,smpl,hmr}, check_embeddings, check_predictions
 """
 
 
@@ -24,8 +30,6 @@ rule check_index:
     resources:
         mem_mb=memory(4000),
         runtime=60,
-    params:
-        version=stage_version("check"),
     message:
         "Check the indices."
     shell:
@@ -33,10 +37,56 @@ rule check_index:
         " --output {output.marker:q} 2> {log:q}"
 
 
+rule check_backgrounds:
+    input:
+        config=RUN_CONFIG,
+        files=each(PATHS.background, SUBJECTS),
+        against=[PATHS.index(split) for split in ("train", "val", "test")],
+    output:
+        marker=PATHS.checked("backgrounds"),
+    log:
+        PATHS.log("check", "backgrounds"),
+    priority: 10
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    message:
+        "Check the backgrounds."
+    shell:
+        "python -m codebase check --config {input.config:q} --what backgrounds --files {input.files:q}"
+        " --against {input.against:q} --output {output.marker:q} 2> {log:q}"
+
+
+if PATHS.bodies:
+
+    rule check_bodies:
+        input:
+            config=RUN_CONFIG,
+            files=body_files(SUBJECTS),
+        output:
+            marker=PATHS.checked("bodies"),
+        log:
+            PATHS.log("check", "bodies"),
+        priority: 10
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=memory(4000),
+            runtime=60,
+        message:
+            "Check the SMPL parameters of the dataset."
+        shell:
+            "python -m codebase check --config {input.config:q} --what bodies --files {input.files:q}"
+            " --output {output.marker:q} 2> {log:q}"
+
+
 rule check_crops:
     input:
         config=RUN_CONFIG,
         files=each(PATHS.crops, SUBJECTS),
+        against=[PATHS.index(split) for split in ("train", "val", "test")],
     output:
         marker=PATHS.checked("crops"),
     log:
@@ -46,20 +96,88 @@ rule check_crops:
         ENVIRONMENT
     resources:
         mem_mb=memory(4000),
-        runtime=60,
-    params:
-        version=stage_version("check"),
+        runtime=120,
     message:
-        "Check the crops."
+        "Check the crops, every one of them."
     shell:
         "python -m codebase check --config {input.config:q} --what crops --files {input.files:q}"
+        " --against {input.against:q} --output {output.marker:q} 2> {log:q}"
+
+
+rule check_enc_dec:
+    input:
+        config=RUN_CONFIG,
+        files=[PATHS.checkpoint("enc_dec")],
+    output:
+        marker=PATHS.checked("enc_dec"),
+    log:
+        PATHS.log("check", "enc_dec"),
+    priority: 10
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=memory(4000),
+        runtime=30,
+    message:
+        "Check the checkpoint of the encoder-decoder."
+    shell:
+        "python -m codebase check --config {input.config:q} --what checkpoint --files {input.files:q}"
         " --output {output.marker:q} 2> {log:q}"
+
+
+use rule check_enc_dec as check_pose with:
+    input:
+        config=RUN_CONFIG,
+        files=[PATHS.checkpoint("pose")],
+    output:
+        marker=PATHS.checked("pose"),
+    log:
+        PATHS.log("check", "pose"),
+    message:
+        "Check the checkpoint of the pose network."
+
+
+use rule check_enc_dec as check_prior with:
+    input:
+        config=RUN_CONFIG,
+        files=[PATHS.checkpoint("prior")],
+    output:
+        marker=PATHS.checked("prior"),
+    log:
+        PATHS.log("check", "prior"),
+    message:
+        "Check the checkpoint of the prior."
+
+
+use rule check_enc_dec as check_smpl with:
+    input:
+        config=RUN_CONFIG,
+        files=[PATHS.checkpoint("smpl")],
+    output:
+        marker=PATHS.checked("smpl"),
+    log:
+        PATHS.log("check", "smpl"),
+    message:
+        "Check the checkpoint of the body network."
+
+
+use rule check_enc_dec as check_hmr with:
+    input:
+        config=RUN_CONFIG,
+        files=[PATHS.checkpoint("hmr")],
+    output:
+        marker=PATHS.checked("hmr"),
+    log:
+        PATHS.log("check", "hmr"),
+    message:
+        "Check the checkpoint of the image-to-body network."
 
 
 rule check_embeddings:
     input:
         config=RUN_CONFIG,
         files=each(PATHS.embeddings, SUBJECTS),
+        against=[PATHS.checkpoint("enc_dec"), *each(PATHS.crops, SUBJECTS)],
     output:
         marker=PATHS.checked("embeddings"),
     log:
@@ -70,19 +188,21 @@ rule check_embeddings:
     resources:
         mem_mb=memory(4000),
         runtime=60,
-    params:
-        version=stage_version("check"),
     message:
         "Check the embeddings."
     shell:
         "python -m codebase check --config {input.config:q} --what embeddings --files {input.files:q}"
-        " --output {output.marker:q} 2> {log:q}"
+        " --against {input.against:q} --output {output.marker:q} 2> {log:q}"
 
 
 rule check_predictions:
     input:
         config=RUN_CONFIG,
         files=[PATHS.predictions],
+        against=[
+            PATHS.index("test"),
+            *map(PATHS.checkpoint, ("enc_dec", "pose", "smpl", "hmr")),
+        ],
     output:
         marker=PATHS.checked("predictions"),
     log:
@@ -93,10 +213,8 @@ rule check_predictions:
     resources:
         mem_mb=memory(4000),
         runtime=60,
-    params:
-        version=stage_version("check"),
     message:
         "Check the predictions."
     shell:
         "python -m codebase check --config {input.config:q} --what predictions --files {input.files:q}"
-        " --output {output.marker:q} 2> {log:q}"
+        " --against {input.against:q} --output {output.marker:q} 2> {log:q}"

@@ -6,15 +6,19 @@ OUTPUTS: {results}/{name}/config.yaml, the merged config, which every job reads
 
 import ast
 import os
+import shutil
 import sys
 from pathlib import Path
 
 from codebase.config import Config, stage_digest, to_yaml, validate_config
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
+from codebase.failures import failed_logs, last_words
 from codebase.paths import Paths
+from codebase.schedulers import require_scheduler
+from codebase.shared_data import require_same_data
 
 ENVIRONMENT = "../../envs/codebase.yaml"
-CHECKS = ("index", "crops", "embeddings", "predictions")
+NETWORKS = ("enc_dec", "pose", "prior", "smpl", "hmr")
 
 
 wildcard_constraints:
@@ -81,6 +85,22 @@ def require_source():
             )
 
 
+def scheduler_at_hand(wildcards):
+    """No files, but a message where the profile's scheduler is not there.
+
+    An input of `all`, because the DAG is built when the executor is known and before its plugin starts: LSF's dies without badmin.
+    """
+    executor = workflow.executor_plugin
+    if executor is not None and workflow.is_main_process:
+        settings = workflow.executor_settings
+        or_leave(
+            require_scheduler,
+            executor.name,
+            getattr(settings, "submit_cmd", None) or "",
+        )
+    return []
+
+
 def write_run_config(path):
     """Write the merged config for the jobs, if it changed."""
     text = to_yaml(CONFIG)
@@ -90,6 +110,12 @@ def write_run_config(path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def forget_finished():
+    """Remove the second names of finished models (codebase/training/finished.py): now a forced run trains again."""
+    for network in NETWORKS:
+        shutil.rmtree(PATHS.run_dir(network) / "finished", ignore_errors=True)
 
 
 def stage_version(stage):
@@ -111,12 +137,20 @@ def section(stage):
 
 
 def memory(megabytes):
-    """`mem_mb` that grows with each attempt, so that a job killed for memory gets more."""
+    """`mem_mb` that grows with the attempts, so that a job killed for memory gets more.
+
+    To three times as much at most: an attempt may also follow a time limit, and a job that no host can hold waits for ever.
+    """
 
     def mem_mb(wildcards, attempt):
-        return megabytes * attempt
+        return megabytes * min(attempt, 3)
 
     return mem_mb
+
+
+def gpus(network):
+    """The GPUs that training of a network asks for."""
+    return getattr(getattr(CONFIG, network), "gpus", 1)
 
 
 def each(path_of, subjects):
@@ -131,6 +165,11 @@ def body_files(subjects):
         if PATHS.bodies
         else []
     )
+
+
+def gate(*kinds):
+    """Markers of the checks that artefacts of these kinds passed: a job that uses them waits for it (check.smk)."""
+    return [PATHS.checked(kind) for kind in kinds if kind != "bodies" or PATHS.bodies]
 
 
 def rendered(subjects):
@@ -159,10 +198,23 @@ TEST = CONFIG.split.test.subjects
 RUN_CONFIG = ancient(PATHS.run_config)
 THREADS, WORKERS = CONFIG.runtime.threads, CONFIG.runtime.workers
 or_leave(require_files)
+if CONFIG.data_from is not None:
+    or_leave(require_same_data, CONFIG, CONFIG.data_from)
 
 # a dry run needs the file to be there, and must not change it under the jobs of a run
 if not PATHS.run_config.is_file():
     write_run_config(PATHS.run_config)
+
+
+def explain_failure(log):
+    """The last thing a failed run says: the logs of the failed jobs and their last words, errors for people first."""
+    words = last_words(failed_logs(Path(log).read_text())) if log else ""
+    if words:
+        print(f"\n{words}", file=sys.stderr)
+
+
+onerror:
+    explain_failure(log)
 
 
 onstart:
@@ -171,9 +223,19 @@ onstart:
     write_run_config(PATHS.run_config)
 
 
+# profiles ask for a rule's GPUs by these, for instance "-gpu num=$GPUS_ENC_DEC"
+os.environ.update({f"GPUS_{name.upper()}": str(gpus(name)) for name in NETWORKS})
+
+
+onsuccess:
+    forget_finished()
+
+
 # the jobs' `python` is the one that runs Snakemake, also where its environment is not activated
 os.environ.update(
     PATH=os.pathsep.join(
         (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
-    )
+    ),
+    # a training job may take what a duplicate of it finished
+    POSEMILL_WORKFLOW="1",
 )

@@ -113,6 +113,7 @@ rule crops:
         config=RUN_CONFIG,
         index=[PATHS.index(split) for split in ("train", "val", "test")],
         background=PATHS.background("{subject}"),
+        checked=gate("index", "backgrounds"),
     output:
         crops=PATHS.crops("{subject}"),
     log:

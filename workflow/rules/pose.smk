@@ -12,6 +12,7 @@ rule train_pose:
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),
         embeddings=each(PATHS.embeddings, TRAIN),
+        checked=gate("embeddings"),
     output:
         checkpoint=PATHS.checkpoint("pose"),
     log:
@@ -20,7 +21,7 @@ rule train_pose:
         ENVIRONMENT
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=gpus("pose"),
         mem_mb=memory(16000),
         runtime=480,
     params:

@@ -18,6 +18,7 @@ rule predict:
         smpl=PATHS.checkpoint("smpl"),
         hmr=PATHS.checkpoint("hmr"),
         body=CONFIG.dataset.body,
+        checked=gate("embeddings", "enc_dec", "pose", "smpl", "hmr"),
     output:
         predictions=PATHS.predictions,
         csv=PATHS.results_csv,
@@ -49,6 +50,7 @@ rule evaluate:
         predictions=PATHS.predictions,
         bodies=body_files(TEST),
         body=CONFIG.dataset.body,
+        checked=gate("predictions", "bodies"),
     output:
         metrics=PATHS.metrics,
     log:

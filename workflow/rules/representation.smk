@@ -12,6 +12,7 @@ rule train_enc_dec:
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),
         crops=each(PATHS.crops, TRAIN),
+        checked=gate("crops"),
     output:
         checkpoint=PATHS.checkpoint("enc_dec"),
     log:
@@ -20,7 +21,7 @@ rule train_enc_dec:
         ENVIRONMENT
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=gpus("enc_dec"),
         mem_mb=memory(16000),
         runtime=1440,
     params:
@@ -39,6 +40,7 @@ rule embed:
         config=RUN_CONFIG,
         checkpoint=PATHS.checkpoint("enc_dec"),
         crops=PATHS.crops("{subject}"),
+        checked=gate("crops", "enc_dec"),
     output:
         embeddings=PATHS.embeddings("{subject}"),
     log:

@@ -1,0 +1,154 @@
+"""What the checks share, and those that look for files that a full disk or a lost host left half written."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+
+from codebase.config import Config
+from codebase.data.bodies import FORMAT as BODIES
+from codebase.data.crops import FORMAT as CROPS
+from codebase.data.crops import VERSION as CROPS_VERSION
+from codebase.data.crops import check_background
+from codebase.data.index import Index, read_index
+from codebase.data.store import CropStore
+from codebase.errors import DataError
+from codebase.files import open_h5
+from codebase.provenance import file_digest
+from codebase.training.state import load_checkpoint
+
+_BLOCK = 256
+Figures = dict[str, float | int]
+Against = Sequence[Path]
+
+
+def require(condition: bool | np.bool_, path: Path, what: str) -> None:
+    """Raise a DataError that names the file, unless the condition holds."""
+    if not condition:
+        raise DataError(what, where=path, expected="see docs/conventions.md", mend="delete it and make it again")
+
+
+def finite(values: np.ndarray, path: Path, name: str) -> None:
+    """Refuse NaN and infinities."""
+    bad = int((~np.isfinite(values)).sum())
+    require(not bad, path, f"{name} holds {bad} numbers that are not finite.")
+
+
+def no_empty_row(values: np.ndarray, path: Path, name: str) -> None:
+    """Refuse rows of nothing but zeros, which no stage writes and holes of a file system read as."""
+    empty = np.flatnonzero(~values.reshape(len(values), -1).any(axis=1)) if values.size else np.zeros(0, int)
+    require(not len(empty), path, f"{name}: {len(empty)} rows are all zero, the first is {empty[:1].sum()}.")
+
+
+def empty_images(store: CropStore) -> Int64[ndarray, " empty"]:
+    """Rows whose image is nothing but zeros; reads every image, some megabytes at a time."""
+    found = []
+    for start in range(0, len(store), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(store)))
+        images = store.gather(rows, ("image",))["image"].numpy()
+        found.append(rows[~images.reshape(len(rows), -1).any(axis=1)])
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def indices(against: Against) -> list[Index]:
+    """Those of the artefacts that are indices."""
+    return [read_index(path) for path in against if path.name.startswith("index_")]
+
+
+def check_backgrounds(config: Config, path: Path, against: Against) -> Figures:
+    """Of the right shape, and something to be seen by each camera of which the index lists frames."""
+    check_background(path, len(config.dataset.cameras))
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    subject = int(path.stem.removeprefix("background_subject"))
+    seen = {int(camera) for index in indices(against) for camera in np.unique(index.camera[index.subject == subject])}
+    for row, camera in enumerate(config.dataset.cameras):
+        black = not bool(images[row].any())
+        require(
+            not black or camera not in seen, path, f"Camera {camera} is all black, and the index lists frames of it."
+        )
+    return {"cameras": len(seen), "height": images.shape[1], "width": images.shape[2]}
+
+
+def check_bodies(config: Config, path: Path, against: Against) -> Figures:
+    """Shape, poses and places finite, a frame each, and not all zero."""
+    frames = sequences = 0
+    with open_h5(path, format_name=BODIES) as file:
+        require("betas" in file and file["betas"].shape == (10,), path, "betas of shape (10,) are missing.")
+        finite(file["betas"][:], path, "betas")
+        for name, group in file.items():
+            if isinstance(group, h5py.Group):
+                sequences += 1
+                frames += _check_sequence(group, path, name)
+    require(sequences > 0, path, "There is no sequence.")
+    return {"sequences": sequences, "frames": frames}
+
+
+def _check_sequence(group: h5py.Group, path: Path, name: str) -> int:
+    for key, shape in (("pose_rad", (24, 3)), ("transl_m", (3,))):
+        require(key in group and group[key].shape[1:] == shape, path, f"{name}/{key} of shape (N, {shape}) is missing.")
+    pose, place = group["pose_rad"][:], group["transl_m"][:]
+    require(len(pose) == len(place), path, f"{name} has {len(pose)} poses and {len(place)} places.")
+    finite(pose, path, f"{name}/pose_rad")
+    finite(place, path, f"{name}/transl_m")
+    no_empty_row(np.concatenate([pose.reshape(len(pose), -1), place], axis=1), path, name)
+    return len(pose)
+
+
+def check_checkpoint(config: Config, path: Path, against: Against) -> Figures:
+    """Loads without running anything, every stored record's checksum right, all finite, trained to its end."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except FileNotFoundError:
+        damaged = None  # load_checkpoint says what there is beside it
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"The file is no readable checkpoint: {error}", where=path, mend="delete it and train again"
+        ) from None
+    require(damaged is None, path, f"The checksum of its record {damaged} is wrong: the file is damaged.")
+    found = load_checkpoint(path)
+    for name, tensor in (*found.model.items(), *found.extra.items()):
+        if torch.is_floating_point(tensor):
+            bad = int((~torch.isfinite(tensor)).sum())
+            require(not bad, path, f"{name} holds {bad} numbers that are not finite.")
+    weights = [tensor for tensor in found.model.values() if tensor.ndim > 1 and torch.is_floating_point(tensor)]
+    require(any(bool(tensor.any()) for tensor in weights), path, "All weights are zero.")
+    steps = int(found.config.get("steps", -1))
+    require(found.step == steps == _step_of(path), path,
+            f"It stands at step {found.step}; its config says {steps}, its name {_step_of(path)}.")  # fmt: skip
+    return {"step": found.step, "tensors": len(found.model)}
+
+
+def _step_of(path: Path) -> int:
+    number = path.stem.removeprefix("model_")
+    return int(number) if number.isdigit() else -1
+
+
+def check_digest(path: Path, what: str, says: str, source: Path) -> None:
+    """Refuse an artefact that was made from another file than the one that lies at `source` now."""
+    now = _digest(source)
+    require(says == now, path, f"It was made from another {what}: the digest is {says}, that of {source} is {now}.")
+
+
+def _digest(path: Path) -> str:
+    if path.suffix == ".pt":
+        return file_digest(path)
+    with open_h5(path, format_name=CROPS, version=CROPS_VERSION) as file:
+        return str(file.attrs["digest"])
+
+
+def check_networks(path: Path, says: str, against: Against, runs: Mapping[str, str]) -> None:
+    """The digests that predictions carry (JSON, by network) against the checkpoints; `runs`: networks by run name."""
+    stored = json.loads(says)
+    for source in against:
+        if source.suffix == ".pt":
+            network = runs.get(source.parent.name, source.parent.name)
+            check_digest(path, f"checkpoint of {network}", str(stored.get(network, "missing")), source)
