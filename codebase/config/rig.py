@@ -104,6 +104,8 @@ class RigView(Section):
     def _one_source(self) -> RigView:
         if (self.images is None) == (self.video is None):
             raise ValueError("must name either `images` or `video`")
+        if self.video is not None and self.first < 1:
+            raise ValueError("`first` must be 1 or more: the pictures of a video count from 1")
         for name in ("images", "masks"):
             pattern = getattr(self, name)
             if pattern is not None and not is_pattern(pattern):

@@ -18,14 +18,12 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from codebase.config import Config
-from codebase.config.base import validate_config
-from codebase.config.rig import Rig, RigSequence, RigView
+from codebase.config.rig import RigSequence, RigView
 from codebase.data.doors import hull
-from codebase.data.doors.calibration import RigView3d, read_cameras, read_json_once, world_of
+from codebase.data.doors.calibration import world_of
 from codebase.data.doors.difference import room_from_picture
 from codebase.data.doors.pictures import (
     Files,
-    Movie,
     Picture,
     Source,
     build_room,
@@ -38,6 +36,7 @@ from codebase.data.doors.pictures import (
     twice,
     write_view,
 )
+from codebase.data.doors.rig_source import Opened, open_rig, source_of, split
 from codebase.data.doors.tracks import read_boxes, read_track
 from codebase.data.doors.tree import TreeWriter, reason_of
 from codebase.data.human36m import Folder, read_frame
@@ -45,37 +44,12 @@ from codebase.data.parallel import in_order
 from codebase.errors import DataError
 from codebase.skeleton import H36M
 
-FILE = "rig.json"
 _ROOT = H36M.index("root")
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A rig whose calibration was read.
-
-    Attributes:
-        path: of rig.json.
-        rig: what it says.
-        cameras: by name.
-        every: instants between frames of the tree.
-        write_masks: whether the tree gets masks.
-    """
-
-    path: Path
-    rig: Rig
-    cameras: dict[str, RigView3d]
-    every: int
-    write_masks: bool
-
-    @property
-    def folder(self) -> Path:
-        """What the paths in rig.json are relative to."""
-        return self.path.parent
 
 
 def extract(subject: int, config: Config, tree: TreeWriter) -> None:
     """Write the subject's folders; see `codebase.data.doors`."""
-    opened = open_rig(config)
+    opened = open_rig(config, subject)
     wanted = set(tree.wanted)
     sequences = [
         one for one in opened.rig.sequences
@@ -85,73 +59,12 @@ def extract(subject: int, config: Config, tree: TreeWriter) -> None:
     tree.source(opened.path, size=len(content), digest=hashlib.sha256(content).hexdigest()[:16])
     tree.fact("world", "the rig's own, turned to z up, mm")
     tree.fact("cameras", {name: camera.number for name, camera in opened.cameras.items()})
+    sequences = [one for one in sequences if not _is_there(opened, tree, one)]
     _build_rooms(opened, sequences, tree)
     for _ in in_order(
         partial(_sequence, opened, tree), sequences, workers=config.runtime.workers, what=f"S{subject}: sequences"
     ):
         pass
-
-
-def open_rig(config: Config) -> Opened:
-    """Read rig.json and its calibration.
-
-    Raises:
-        DataError: a file is missing or wrong; `sequences` name a camera that the calibration lacks.
-    """
-    source = config.extract.source or Path()
-    path = source / FILE if source.is_dir() else source
-    rig = read_rig(path)
-    cameras = read_cameras(rig, path.parent)
-    for place, one in enumerate(rig.sequences):
-        unknown = sorted(set(one.views) - set(cameras))
-        if unknown:
-            raise DataError(
-                f"sequences.{place}.views names the camera {unknown[0]!r}, which the calibration lacks.", where=path,
-                expected=", ".join(sorted(cameras)), mend="correct the name",
-            )  # fmt: skip
-    return Opened(path, rig, cameras, config.extract.every, config.extract.masks != "none")
-
-
-def read_rig(path: Path) -> Rig:
-    """Read rig.json alone; a DataError or ConfigError names each wrong key."""
-    return validate_config(Rig, read_json_once(path), where=path, expected="the keys of docs/datasets.md, rig.json")
-
-
-def source_of(view: RigView, sequence: RigSequence, base: Path) -> Source:
-    """A view's pictures.
-
-    Raises:
-        DataError: there is none, or the video cannot be read or has another rate than the sequence.
-    """
-    if view.images is not None:
-        folder, pattern = _split(view.images, base)
-        files = Files(numbered(folder, pattern))
-        if not files.paths:
-            raise DataError(f"there is no picture named like {view.images}")
-        return files
-    from codebase.data.doors.official.video import survey  # PyAV only where there is a video
-
-    path = base / (view.video or "")
-    rate = frame_rate(path)
-    if sequence.fps is not None and rate and abs(rate / sequence.fps - 1) > 0.01:
-        raise DataError(f"{path.name} has {rate:.3g} frames a second, the sequence {sequence.fps:g}")
-    return Movie(path, len(survey(path)))
-
-
-def frame_rate(path: Path) -> float:
-    """Frames a second that a video's header states; 0 where it does not, or where it cannot be opened."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            return float(container.streams.video[0].average_rate or 0)
-    except (av.error.FFmpegError, OSError, IndexError):
-        return 0.0  # the survey of the video says what is wrong
-
-
-def _split(pattern: str, base: Path) -> tuple[Path, str]:
-    whole = base / pattern
-    return whole.parent, whole.name
 
 
 def _folders(one: RigSequence, opened: Opened) -> dict[str, Folder]:
@@ -181,6 +94,27 @@ def _build_rooms(opened: Opened, sequences: list[RigSequence], tree: TreeWriter)
         save_room(_room_path(tree, name), build_room(sources, (camera.width, camera.height)))
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What a sequence's folders are made of."""
+
+    sources: dict[str, Source]
+    instants: list[int]
+    poses: Float[ndarray, "instants 17 3"]
+    stamp: str
+
+
+def _is_there(opened: Opened, tree: TreeWriter, one: RigSequence) -> bool:
+    """Whether an earlier run has written all the sequence's folders from the same files."""
+    folders = [folder for folder in _folders(one, opened).values() if folder in tree.wanted]
+    try:
+        sources = {name: source_of(view, one, opened.folder) for name, view in one.views.items()}
+        plan = _plan(opened, one, sources)
+    except DataError:
+        return False
+    return all(tree.has(folder, stamp=plan.stamp) for folder in folders)
+
+
 def _sequence(opened: Opened, tree: TreeWriter, one: RigSequence) -> None:
     """Write the folders of one sequence."""
     folders = _folders(one, opened)
@@ -191,7 +125,7 @@ def _sequence(opened: Opened, tree: TreeWriter, one: RigSequence) -> None:
         except DataError as error:
             tree.leave_out(folders[name].name, reason_of(error), "folder")
     try:
-        _write_sequence(opened, tree, one, sources, folders)
+        _write_sequence(opened, tree, one, _plan(opened, one, sources))
     except DataError as error:
         for name in sources:
             tree.leave_out(folders[name].name, reason_of(error), "folder")
@@ -201,39 +135,39 @@ def _doubles(view: RigView, base: Path) -> list[tuple[str, int]]:
     """Pictures that share a number, of which none is taken."""
     if view.images is None:
         return []
-    found = twice(*_split(view.images, base))
+    found = twice(*split(view.images, base))
     return [(f"{' and '.join(path.name for path in paths)} are both picture {n}", 1) for n, paths in found.items()]
 
 
-def _write_sequence(
-    opened: Opened, tree: TreeWriter, one: RigSequence, sources: dict[str, Source], folders: dict[str, Folder]
-) -> None:
-    first = {name: one.views[name].first for name in sources}
-    instants = sorted({n - first[name] + 1 for name, source in sources.items() for n in source.numbers})
+def _plan(opened: Opened, one: RigSequence, sources: dict[str, Source]) -> _Plan:
+    instants = sorted({n - one.views[name].first + 1 for name, source in sources.items() for n in source.numbers})
     instants = [instant for instant in instants if instant >= 1 and (instant - 1) % opened.every == 0]
     if not instants:
         raise DataError("no picture belongs to an instant that is wanted")
     poses = _known_poses(opened, one, instants)
-    stamp = _stamp(opened, one, sources, poses)
-    wanted = [name for name in sources if folders[name] in tree.wanted]
-    if all(tree.has(folders[name], stamp=stamp) for name in wanted):
-        return
-    masks = {name: _Masks(opened, tree, folders[name], one.views[name], name) for name in sources}
-    unplaced = [instant for instant in instants if not np.isfinite(poses[instant - 1, _ROOT]).all()]
+    return _Plan(sources, instants, poses, _stamp(opened, one, sources, poses))
+
+
+def _write_sequence(opened: Opened, tree: TreeWriter, one: RigSequence, plan: _Plan) -> None:
+    folders, poses = _folders(one, opened), plan.poses
+    masks = {name: _Masks(opened, tree, folders[name], one.views[name], name) for name in plan.sources}
+    unplaced = [instant for instant in plan.instants if not np.isfinite(poses[instant - 1, _ROOT]).all()]
     if unplaced:
-        _place_roots(opened, one, sources, masks, poses, unplaced)
-    placed = [instant for instant in instants if np.isfinite(poses[instant - 1, _ROOT]).all()]
-    lost = len(instants) - len(placed)
+        _place_roots(opened, one, plan.sources, masks, poses, unplaced)
+    placed = [instant for instant in plan.instants if np.isfinite(poses[instant - 1, _ROOT]).all()]
+    lost = len(plan.instants) - len(placed)
     unknown = [("the root is unknown: no joints, and fewer than two cameras see the person", lost)] if lost else []
-    for name in wanted:
+    for name, source in plan.sources.items():
+        if folders[name] not in tree.wanted:
+            continue
         if not placed:
             tree.leave_out(folders[name].name, "the root is unknown in all instants", "folder")
             continue
         write_view(
-            tree, folders[name], opened.cameras[name], poses, sources[name],
-            numbers={instant: instant - 1 + first[name] for instant in placed},
+            tree, folders[name], opened.cameras[name], poses, source,
+            numbers={instant: instant - 1 + one.views[name].first for instant in placed},
             masks=masks[name] if opened.write_masks else None,
-            stamp=stamp,
+            stamp=plan.stamp,
             left_out=[*unknown, *_doubles(one.views[name], opened.folder)],
         )  # fmt: skip
 
@@ -287,7 +221,7 @@ class _Masks:
 
     def __init__(self, opened: Opened, tree: TreeWriter, folder: Folder, view: RigView, name: str) -> None:
         self.size = (opened.cameras[name].width, opened.cameras[name].height)
-        self.files = None if view.masks is None else numbered(*_split(view.masks, opened.folder))
+        self.files = None if view.masks is None else numbered(*split(view.masks, opened.folder))
         self.shift, self.difference = view.first - 1, opened.rig.difference
         self.room, self.kept = _room_path(tree, name), tree.scratch / folder.name
 
@@ -333,7 +267,7 @@ def _stamp(opened: Opened, one: RigSequence, sources: dict[str, Source], poses: 
     for name in sources:
         mask_pattern = one.views[name].masks
         if mask_pattern is not None:
-            settings.append(Files(numbered(*_split(mask_pattern, opened.folder))).stamp())
+            settings.append(Files(numbered(*split(mask_pattern, opened.folder))).stamp())
     cameras = [opened.cameras[name] for name in sources]
     numbers = [x for c in cameras for x in (c.R, c.T_mm, c.f_px, c.c_px, c.distortion)]
     raw = b"".join(np.ascontiguousarray(item, np.float64).tobytes() for item in (*numbers, poses))
