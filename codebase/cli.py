@@ -235,7 +235,9 @@ def _schema(options: argparse.Namespace) -> None:
 
 
 def _launch(options: argparse.Namespace) -> int:
-    return importlib.import_module("codebase.launch.main").launch(options, COMMANDS)
+    return importlib.import_module("codebase.launch.main").launch(
+        options, {name: stage.trains for name, stage in COMMANDS.items()}
+    )
 
 
 def _status(options: argparse.Namespace) -> int:

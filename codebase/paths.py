@@ -22,8 +22,13 @@ class Paths:
         return self.config.results / self.config.name
 
     @property
+    def data_root(self) -> Path:
+        """Where dataset, backgrounds, index and crops lie: here, or in the run that `data_from` names."""
+        return self.config.data_from or self.root
+
+    @property
     def dataset(self) -> Path:
-        return self.config.dataset.root or self.root / "dataset"
+        return self.config.dataset.root or self.data_root / "dataset"
 
     @property
     def masks(self) -> Path:
@@ -57,13 +62,13 @@ class Paths:
         return self.dataset / "extracted" / f"S{subject}.json"
 
     def background(self, subject: int | str) -> Path:
-        return self.root / "backgrounds" / f"background_subject{subject}.npy"
+        return self.data_root / "backgrounds" / f"background_subject{subject}.npy"
 
     def index(self, split: str) -> Path:
-        return self.root / f"index_{split}.h5"
+        return self.data_root / f"index_{split}.h5"
 
     def crops(self, subject: int | str) -> Path:
-        return self.root / "crops" / f"S{subject}.h5"
+        return self.data_root / "crops" / f"S{subject}.h5"
 
     def embeddings(self, subject: int | str) -> Path:
         return self.root / "embeddings" / self.config.enc_dec.name / f"S{subject}.pkl"

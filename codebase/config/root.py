@@ -36,6 +36,9 @@ class Config(Section):
 
     name: str = Field(description="names the folder {results}/{name}", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     results: Path = Field(Path("results"), description="folder of all results")
+    data_from: Path | None = Field(
+        None, description="folder of a run whose dataset, backgrounds, index and crops are used; none is made here"
+    )
     runtime: RuntimeConfig = RuntimeConfig()
     dataset: DatasetConfig = DatasetConfig()
     split: SplitConfig = SplitConfig()
@@ -111,7 +114,9 @@ def stage_digest(config: Config, stage: str) -> str:
     """12 hex digits of the sections that `stage` depends on."""
     # files that rules list as inputs; in the digest they would re-run stages that never open them
     files = {"dataset": {"body", "bodies"}}
+    spread = {"gpus", "nodes"}
     parts = {
-        name: getattr(config, name).model_dump(mode="json", exclude=files.get(name)) for name in STAGE_SECTIONS[stage]
+        name: getattr(config, name).model_dump(mode="json", exclude=files.get(name, spread))
+        for name in STAGE_SECTIONS[stage]
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

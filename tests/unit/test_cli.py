@@ -34,7 +34,10 @@ SURFACE = {
     "check": "--what --files --against --output",
     "check-config": "",
     "schema": "--write",
-    "launch": "--via --dry-run --cores --minutes --mem-mb --gpus --queue",
+    "launch": "--via --dry-run --cores --minutes --mem-mb --gpus --gpu-model --nodes --queue --account --gpu-syntax"
+    " --mem-per --setup --site --log --sweep --max-running --collect --wait --requeues --executor --only-data"
+    " --time-budget --in-job --nolock",
+    "status": "--json --watch --results",
     "profile": "--print",
     "train": "--model_file",
     "test": "--model_file",

@@ -1,0 +1,75 @@
+"""What a failed run says at its end: which logs to read, and their last words, errors for people first."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LAST_LINES = 8
+_TAIL_BYTES = 64 << 10
+
+
+def user_message(log: str) -> str:
+    """The error for people that a log ends with, or nothing."""
+    found = re.search(r"^error: .*(?:\n.+)*\n?\Z", log, flags=re.MULTILINE)
+    return found[0] if found else ""
+
+
+def failed_logs(snakemake_log: str) -> list[Path]:
+    """The logs of the failed jobs that Snakemake's own log names, each once.
+
+    Those of its executor (the scheduler's output) only where a job's own is empty: it ended before it began.
+    """
+    found = re.findall(r"^\s+log: (.+?) \(check log file", snakemake_log, flags=re.MULTILINE)
+    names = [Path(name) for name in dict.fromkeys(name for names in found for name in names.split(", "))]
+    own = [name for name in names if ".snakemake" not in name.parts]
+    return own if own and all(tail(name) for name in own) else names
+
+
+def tail(path: Path) -> str:
+    """The end of a text file, at most 64 KiB; empty where it cannot be read."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(0, 2)
+            handle.seek(max(0, handle.tell() - _TAIL_BYTES))
+            return handle.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def last_words(logs: Iterable[Path]) -> str:
+    """What to print after a failure: messages for people first, each once, with their logs; else a log's last lines."""
+    messages: dict[str, list[Path]] = {}
+    others = []
+    for log in logs:
+        if message := user_message(tail(log)):
+            messages.setdefault(message.rstrip(), []).append(log)
+        else:
+            others.append(log)
+    blocks = [f"{text}\n{_where(found)}" for text, found in messages.items()]
+    for log in others:
+        lines = tail(log).rstrip().splitlines()[-_LAST_LINES:] or [
+            "(empty, or not there: the job ended before it began)"
+        ]
+        blocks.append("\n".join([_where([log]), *(f"    {line}" for line in lines)]))
+    return "\n\n".join(blocks)
+
+
+def _where(logs: list[Path]) -> str:
+    more = f" and {len(logs) - 1} more" if len(logs) > 1 else ""
+    return f"A job failed; its log: {logs[0]}{more}"
+
+
+def disk_is_full(error: BaseException) -> str:
+    """What to say of an error that means a full disk or a quota; empty for any other."""
+    number = getattr(error, "errno", None)
+    said = str(error)
+    if number not in _FULL and "No space left on device" not in said and "quota exceeded" not in said.lower():
+        return ""
+    where = f"\n  where:    {error.filename}" if isinstance(error, OSError) and error.filename else ""
+    what = "quota is used up" if number == errno.EDQUOT or "quota" in said.lower() else "disk is full"
+    mend = "free some space (quota -s, df -h .), or put results elsewhere: results=/scratch/$USER/results"
+    return f"Nothing more could be written: the {what}.{where}\n  to mend:  {mend}"

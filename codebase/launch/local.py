@@ -1,0 +1,191 @@
+"""Running here: from a terminal, or as the end of a job that was submitted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from codebase.config import read_config
+from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, UserError
+from codebase.failures import user_message
+from codebase.launch.options import budget
+from codebase.launch.plan import Plan, config_of, cores_of, dag_argv, gpus_here, gpus_of
+from codebase.launch.signals import PassedOn, stop_dag
+from codebase.launch.sweep import table
+from codebase.paths import Paths
+from codebase.shared_data import MARKERS
+
+UP_TO_DATE = "Nothing to be done"
+EXIT_SIGNAL = 128
+
+
+def run_here(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
+    """Run the words of the command line on this machine; returns the exit code.
+
+    75 only where a time limit was near and the state is saved; told to end (SIGTERM), it is 143.
+    """
+    words = list(options.words)
+    if words and words[0].replace("-", "_") in stages:
+        print(shlex.join(["python", "-m", "codebase", *words]), flush=True)
+        return 0 if options.dry_run else run_command([sys.executable, "-m", "codebase", *words])
+    _require_gpus(options)
+    config, overrides = config_of(words)
+    return run_dag(options, config, overrides)
+
+
+def run_sweep_here(options: argparse.Namespace, plan: Plan, config: Path, overrides: Sequence[str]) -> int:
+    """Run the points of a sweep one after the other; one that fails does not keep the others from running."""
+    assert plan.sweep is not None  # noqa: S101 - the caller asks for a sweep
+    _require_gpus(options)
+    codes = []
+    if plan.sweep.needs_data:
+        print(f"First the data that all points share, in {plan.sweep.data}:", flush=True)
+        if code := run_dag(options, config, overrides, only_data=True):
+            return code
+    for number, point in enumerate(plan.sweep.points, start=1):
+        print(f"Run {number} of {len(plan.sweep.points)}: {point.name}", flush=True)
+        codes.append(run_dag(options, config, [*overrides, *point.overrides]))
+    if not options.dry_run:
+        print(table_text(*table(plan.folder)))
+    return max(codes)
+
+
+def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side, the first left, the others right."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(line, widths, strict=True)) for line in lines)
+    )
+
+
+def run_dag(options: argparse.Namespace, config: Path, overrides: Sequence[str], *, only_data: bool = False) -> int:
+    """The whole DAG of one config, or the part that makes its data."""
+    paths = Paths(read_config(config, overrides))
+    targets = tuple(str(paths.checked(name)) for name in MARKERS) if only_data or options.only_data else ()
+    more = ["--nolock"] if options.nolock or _restarted() else []
+    argv = dag_argv(config, overrides, cores=cores_of(options), gpus=gpus_of(options), more=more, targets=targets)
+    print(shlex.join(argv), flush=True)
+    if options.dry_run:
+        return 0
+    code, logs, idle = follow([sys.executable, *argv[1:]], environment(), options.time_budget)
+    if code:
+        return _failed(code, logs)
+    print("Everything is up to date: nothing had to run." if idle else "Done.")
+    if not targets:
+        print(f"  report:  {paths.report}\n  metrics: {paths.metrics}")
+    return 0
+
+
+def _failed(code: int, logs: Sequence[Path]) -> int:
+    """The exit code: 2 where a job's last words are an error for people. Snakemake's onerror has repeated them."""
+    if code == EXIT_OUT_OF_TIME:
+        print("Stopped before the time limit; what is done is kept, and the next attempt goes on.", file=sys.stderr)
+        return code
+    if logs:
+        print("Finished stages are kept: mend the cause and run the same command again.", file=sys.stderr)
+    said = [log for log in logs if log.is_file() and user_message(log.read_text(encoding="utf-8", errors="replace"))]
+    return EXIT_USER_ERROR if said else code
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """Run one command, with the signals that a scheduler sends passed on to it; returns the exit code."""
+    with PassedOn() as signals:
+        process = subprocess.Popen(argv, env=environment())
+        signals.to(process.send_signal)
+        code = process.wait()
+    return _code(code, signals.first)
+
+
+def follow(
+    argv: Sequence[str], environment: Mapping[str, str], time_budget: float | None = None
+) -> tuple[int, list[Path], bool]:
+    """Run Snakemake, pass on what it says; returns exit code, logs of failed jobs, and whether nothing had to run.
+
+    Args:
+        argv: the command.
+        environment: of the command.
+        time_budget: wall time in seconds; before its end the training stages are told to save and leave.
+    """
+    logs: dict[Path, None] = {}
+    idle = False
+    with PassedOn() as signals, _alarm(time_budget):
+        process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True, errors="replace")
+        signals.to(lambda number: stop_dag(process, number))
+        assert process.stderr is not None  # noqa: S101 - PIPE was asked for
+        try:
+            for line in process.stderr:
+                sys.stderr.write(line)
+                idle |= line.startswith(UP_TO_DATE)
+                if found := re.match(r"\s+log: (.+?) \(check log file", line):
+                    logs |= {Path(name): None for name in found[1].split(", ")}
+            process.wait()
+        except KeyboardInterrupt:
+            # the terminal sent Snakemake the same signal: let it stop its jobs
+            process.wait()
+            raise
+    return _code(process.returncode, signals.first), list(logs), idle
+
+
+def _code(code: int, first: int | None) -> int:
+    """The exit code of a command that may have been told to stop by the signal `first`."""
+    if code == 0 or first is None:
+        return code if code >= 0 else EXIT_SIGNAL - code
+    return EXIT_SIGNAL + signal.SIGTERM if first == signal.SIGTERM else EXIT_OUT_OF_TIME
+
+
+def _alarm(time_budget: float | None) -> _Nothing:
+    """Warns this process itself before its time is over: a scheduler's signal may come late, or not at all."""
+    return _Alarm(budget(time_budget)) if time_budget is not None else _Nothing()
+
+
+class _Nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class _Alarm(_Nothing):
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR2))
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command: this process's, with its Python first on PATH."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def _restarted() -> bool:
+    """Whether a scheduler runs this job again: what locked the folder is gone."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0 or os.environ.get("LSB_RESTART", "N").upper() == "Y"
+
+
+def _require_gpus(options: argparse.Namespace) -> None:
+    wanted, there = options.gpus or 0, gpus_here()
+    if wanted <= there:
+        return
+    message = f"{wanted} GPU(s) are asked for, and this process sees {there}."
+    if options.in_job:
+        print(f"{message} The networks train on what is there.", file=sys.stderr)
+        return
+    raise UserError(
+        message,
+        expected="a driver that `nvidia-smi -L` knows, and CUDA_VISIBLE_DEVICES unset or naming its devices",
+        mend="leave --gpus out to use what is there, or submit to a GPU queue with bsub or sbatch",
+    )

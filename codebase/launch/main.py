@@ -1,0 +1,157 @@
+"""`python -m codebase launch`: print, submit, wait; what was submitted is not left alone when a later step fails."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from codebase.errors import UserError
+from codebase.failures import disk_is_full
+from codebase.launch import sweep as sweeps
+from codebase.launch.job import Job
+from codebase.launch.local import run_here, run_sweep_here, table_text
+from codebase.launch.plan import Plan, config_of, plan_jobs
+from codebase.launch.record import run_recorded
+from codebase.launch.render import RENDER
+from codebase.launch.site import apply_site
+from codebase.launch.submit import CANCEL, cancel, submit
+from codebase.launch.submitit_ import submit_submitit, submitit_text
+from codebase.launch.wait import wait_for
+
+_DATA_JOB = "ID_OF_THE_JOB_ABOVE"
+
+
+def launch(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
+    """Carry out `python -m codebase launch`; returns the exit code.
+
+    The words begin with one of `stages`, or name a config.
+
+    Raises:
+        UserError: the config or an option is wrong, or the scheduler's command is not there or refuses.
+    """
+    apply_site(options)
+    _unmix(options)
+    if options.collect:
+        return _collect(options)
+    if options.via == "local":
+        return _local(options, stages)
+    plan = plan_jobs(options, stages)
+    if options.dry_run:
+        for job in _in_order(plan, _DATA_JOB):
+            print(_text(options, job), flush=True)
+        return 0
+    data, jobs = _submit_all(options, plan)
+    if options.via == "submitit":
+        print(f"submitit keeps its files, and the jobs' output, in {plan.folder / 'submitit'}", file=sys.stderr)
+    return _wait(options, plan, data, jobs) if options.wait else 0
+
+
+def _unmix(options: argparse.Namespace) -> None:
+    """Give back a CONFIG that `--sweep key=... CONFIG` swallowed."""
+    words = [word for word in options.sweep if "=" not in word]
+    options.sweep = [word for word in options.sweep if "=" in word]
+    options.words = [*words, *options.words]
+
+
+def _local(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
+    if options.in_job:
+        return run_recorded(options.in_job, options.requeues, lambda: run_here(options, stages))
+    if not options.sweep:
+        return run_here(options, stages)
+    plan = plan_jobs(options, stages)
+    if not options.dry_run:
+        _write_manifest(plan, [])
+    return run_sweep_here(options, plan, *config_of(options.words))
+
+
+def _in_order(plan: Plan, data_job: str) -> Sequence[Job]:
+    return (plan.job,) if plan.data is None else (plan.data, replace(plan.job, after=data_job))
+
+
+def _text(options: argparse.Namespace, job: Job) -> str:
+    return submitit_text(job, options.requeues) if options.via == "submitit" else RENDER[options.via](job)
+
+
+def _submit_all(options: argparse.Namespace, plan: Plan) -> tuple[list[str], list[str]]:
+    """Submit the job of the data, if there is one, and the others; returns the ids of both."""
+    try:
+        for folder in (plan.folder, Path(plan.job.log).parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        data = _submit(options, plan.data, plan.folder) if plan.data is not None else []
+    except OSError as error:
+        raise _cannot_write(error, plan.folder) from None
+    job = replace(plan.job, after=data[0]) if data else plan.job
+    try:
+        jobs = _submit(options, job, plan.folder)
+    except (UserError, OSError) as error:
+        if not data:
+            raise _cannot_write(error, plan.folder) if isinstance(error, OSError) else error from None
+        what = str(_cannot_write(error, plan.folder)) if isinstance(error, OSError) else str(error)
+        raise UserError(f"{what}\n  {cancel(options.via, data)}") from None
+    if plan.sweep is not None:
+        _write_manifest(plan, jobs)
+        print(f"The table of results: python -m codebase launch --collect {plan.folder}", file=sys.stderr)
+    return data, jobs
+
+
+def _submit(options: argparse.Namespace, job: Job, folder: Path) -> list[str]:
+    print(_text(options, job), flush=True)
+    if options.via == "submitit":
+        found = submit_submitit(job, folder / "submitit", requeues=options.requeues, executor=options.executor)
+    else:
+        main = submit(options.via, _text(options, job))
+        count = len(job.commands)
+        elements = [f"{main}[{n + 1}]" if options.via == "bsub" else f"{main}_{n}" for n in range(count)]
+        found = [main] if count == 1 else elements
+    main = found[0].partition("_")[0].partition("[")[0]
+    what = f"{len(found)} jobs, {found[0]} to {found[-1]}" if len(found) > 1 else f"job {main}"
+    print(f"submitted: {what}; to cancel: {CANCEL[options.via]} {main}", flush=True)
+    return found
+
+
+def _cannot_write(error: OSError, folder: Path) -> UserError:
+    full = disk_is_full(error)
+    if full:
+        return UserError(full)
+    return UserError(
+        f"The folder of the job's logs cannot be written: {error.strerror}.",
+        where=error.filename or folder,
+        mend="put results elsewhere: results=/scratch/$USER/results",
+    )
+
+
+def _write_manifest(plan: Plan, jobs: Sequence[str]) -> None:
+    from codebase.files import write_json
+
+    assert plan.sweep is not None  # noqa: S101 - callers ask for a sweep
+    write_json(plan.folder / sweeps.MANIFEST, sweeps.manifest(plan.sweep, jobs))
+
+
+def _wait(options: argparse.Namespace, plan: Plan, data: Sequence[str], jobs: Sequence[str]) -> int:
+    runs: list[Path | None] = [plan.sweep.data] * len(data) if plan.sweep is not None else []
+    code = wait_for(options.via, [*data, *jobs], [*runs, *plan.runs], plan.folder)
+    if plan.sweep is not None:
+        print(table_text(*sweeps.table(plan.folder)))
+    return code
+
+
+def _collect(options: argparse.Namespace) -> int:
+    """Print the table of the sweep in the folder that the words name, and write it beside as table.csv."""
+    if len(options.words) != 1:
+        raise UserError(
+            "--collect wants the folder of one sweep.",
+            expected="launch --collect results/sweeps/NAME-DIGEST",
+            mend="ls results/sweeps",
+        )
+    from codebase.files import write_csv
+
+    folder = Path(options.words[0])
+    header, rows = sweeps.table(folder)
+    print(table_text(header, rows))
+    target = (folder if folder.is_dir() else folder.parent) / "table.csv"
+    write_csv(target, [dict(zip(header, row, strict=True)) for row in rows])
+    print(f"also in {target}", file=sys.stderr)
+    return 0

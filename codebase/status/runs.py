@@ -1,0 +1,192 @@
+"""Where each job of a run stands."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from codebase.config import Config, read_config
+from codebase.errors import DataError, UserError
+from codebase.status.scheduler import ALIVE, Answer, JobState
+from codebase.status.signs import Signs, read_signs
+from codebase.status.tasks import Task, tasks
+
+STATES = ("done", "running", "failed", "stopped", "lost?", "queued", "waiting", "not started")
+# without scheduler and on another host, silence is all there is to go by; training speaks every 15 s, others every 20 s
+SILENCE_S = 600.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One job and where it stands.
+
+    Attributes:
+        task: the job.
+        state: one of STATES; `done` means that its output is there, not that it is up to date with the config.
+        signs: what it left behind; None where nothing.
+        why: what it waits for, why it is taken for lost, or the scheduler's word.
+    """
+
+    task: Task
+    state: str
+    signs: Signs | None = None
+    why: str = ""
+
+
+def read_run(run: Path) -> Config:
+    """The config of a run's folder, or of a config file.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if run.is_dir():
+        if not (run / "config.yaml").is_file():
+            raise DataError(
+                "This folder is no run: it has no config.yaml.", where=run, expected="a folder such as results/mini"
+            )
+        config = read_config(run / "config.yaml")
+        return config.model_copy(update={"results": run.parent, "name": run.name})
+    return read_config(run)
+
+
+def standings(config: Config, answer: Answer) -> list[Standing]:
+    """Where each job of the run stands, by its files and by what the scheduler answered."""
+    found: list[Standing] = []
+    unfinished: set[str] = set()
+    for task in tasks(config):
+        standing = _stand(task, answer, unfinished)
+        found.append(standing)
+        if standing.state != "done":
+            unfinished.add(task.rule)
+    return found
+
+
+def _stand(task: Task, answer: Answer, unfinished: Iterable[str]) -> Standing:
+    signs = read_signs(task.log, task.run_dir)
+    if task.output.exists():
+        return Standing(task, "done", signs)
+    queued = _queued(task, answer)
+    if signs is not None and not _is_old(task, signs):
+        state, why = _judge(signs, answer)
+        if state != "running" and queued is not None:
+            return Standing(task, "queued", signs, f"job {queued.job}, {queued.word.lower()} {queued.where}".rstrip())
+        return Standing(task, state, signs, why)
+    if queued is not None:
+        return Standing(task, "queued", None, f"job {queued.job}, {queued.word.lower()} {queued.where}".rstrip())
+    first = [rule for rule in task.after if rule in unfinished]
+    return Standing(task, "waiting", None, f"for {', '.join(first)}") if first else Standing(task, "not started")
+
+
+def _is_old(task: Task, signs: Signs) -> bool:
+    """Whether the signs are of a run that finished: its output was deleted since, to be made again."""
+    return signs.ended == "done" or (not signs.host and signs.state == "done")
+
+
+def _judge(signs: Signs, answer: Answer) -> tuple[str, str]:
+    """The state of a job that began and has not written its output."""
+    if signs.ended:
+        return ("stopped" if signs.ended == "out of time" else "failed"), signs.ended
+    state = answer.known.get(signs.job) or answer.known.get(f"{signs.job}[0]")
+    if signs.job and state is not None:
+        if state.what in ALIVE:
+            return ("running", state.word) if state.what == "running" else ("queued", f"{state.word} again")
+        return (
+            ("lost?", "the host is out of contact") if state.what == "lost" else ("failed", f"{state.word} (killed?)")
+        )
+    if signs.job and answer.scheduler and not answer.trouble:
+        return "lost?", f"the scheduler does not know job {signs.job}"
+    if signs.host == socket.gethostname() and signs.pid:
+        return ("running", "") if _lives(signs.pid) else ("failed", "its process is gone, without a last word: killed?")
+    silent = time.time() - signs.seen
+    return ("running", "") if silent < SILENCE_S else ("lost?", "no sign of life, and nobody to ask")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            not in "ZX"
+        )
+    except OSError:
+        return True
+
+
+def _queued(task: Task, answer: Answer) -> JobState | None:
+    """The waiting job of Snakemake's executor for this task: Slurm's comment or LSF's name of the job say the rule."""
+    here = str(Path.cwd())
+    names = {f"rule_{task.rule}", f"Snakemake_rule_{task.rule}", f"Snakemake_{task.rule}"}
+    for state in answer.known.values():
+        if state.what != "waiting" or (state.folder and state.folder != here):
+            continue
+        rule, _, wildcards = state.comment.replace(":wc=", "_wildcards_").partition("_wildcards_")
+        if rule.partition(":")[0] in names and wildcards.partition("___")[0] == task.wildcards:
+            return state
+    return None
+
+
+def job_ids(config: Config) -> list[str]:
+    """Ids of the scheduler that the run's logs name and that may still run."""
+    found = [read_signs(task.log, task.run_dir) for task in tasks(config) if not task.output.exists()]
+    return [signs.job for signs in found if signs is not None and signs.job and not signs.ended]
+
+
+def headline(root: Path) -> str:
+    """How far a run is, in a few words; no question to the scheduler. Empty where it has not begun."""
+    try:
+        found = standings(read_run(root), Answer())
+    except UserError:
+        return ""
+    running = [one for one in found if one.state == "running"]
+    done = sum(one.state == "done" for one in found)
+    return ", ".join(
+        [f"{done} of {len(found)} done", *(f"{_label(one.task)} {how_far(one.signs)}".strip() for one in running)]
+    )
+
+
+def _label(task: Task) -> str:
+    return task.rule if task.name == "all" else f"{task.rule} {task.name}"
+
+
+def how_far(signs: Signs | None) -> str:
+    """`step 340 of 850 (40 %), 3.2 a second, 2 min left, loss 0.123`, as far as it is known."""
+    if signs is None or signs.step is None or not signs.steps:
+        return ""
+    parts = [f"{signs.step} of {signs.steps} ({100 * signs.step // signs.steps} %)"]
+    parts += [f"{signs.rate:.3g} a second"] if signs.rate else []
+    parts += [f"{duration(signs.seconds_left)} left"] if signs.seconds_left is not None else []
+    loss = main_loss(signs.losses or {})
+    return ", ".join([*parts, *([f"{loss[0]} {loss[1]:.4g}"] if loss else [])])
+
+
+def main_loss(losses: Mapping[str, float | None]) -> tuple[str, float] | None:
+    """The figure named loss, or the first that is there."""
+    there = {name: value for name, value in losses.items() if value is not None}
+    name = "loss" if "loss" in there else next(iter(there), "")
+    return (name, there[name]) if name else None
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`, `2.1 d`."""
+    for unit, size in (("d", 86400), ("h", 3600)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def runs_in(folder: Path) -> Sequence[Path]:
+    """Folders of runs, the one that changed last first."""
+    found = [path.parent for path in folder.glob("*/config.yaml")]
+    return sorted(
+        found,
+        key=lambda run: -max((p.stat().st_mtime for p in (run, *run.glob("logs"), *run.glob("logs/*"))), default=0.0),
+    )

@@ -1,0 +1,178 @@
+"""What Slurm or LSF knows of the user's jobs. Each question has a time limit: clients hang without their controller."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+TIMEOUT_S = 10.0
+ALIVE = frozenset({"waiting", "running"})
+# Slurm's and LSF's words for what a job does; any other word is an end, good or bad
+_WAITING = frozenset(
+    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "PEND", "PSUSP"}
+)
+_RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
+_RUNNING_LSF = frozenset({"RUN", "USUSP", "SSUSP", "PROV", "WAIT"})
+_GOOD = frozenset({"COMPLETED", "DONE"})
+
+
+@dataclass(frozen=True)
+class JobState:
+    """One job as its scheduler tells it.
+
+    Attributes:
+        job: id, an array's element as 17_3 (Slurm) or 17[3] (LSF).
+        word: the scheduler's own.
+        where: host or node, or why it waits.
+        code: exit code, where it is told; 128 + n where signal n killed it.
+        comment: Slurm's, in which Snakemake names the rule; LSF's name of the job.
+        folder: where it was submitted, where that is told.
+    """
+
+    job: str
+    word: str
+    where: str = ""
+    code: int | None = None
+    comment: str = ""
+    folder: str = ""
+
+    @property
+    def what(self) -> str:
+        """`waiting`, `running`, `lost` (LSF's UNKWN and ZOMBI: host out of contact), `done` or `failed`."""
+        if self.word in _WAITING:
+            return "waiting"
+        if self.word in _RUNNING | _RUNNING_LSF:
+            return "running"
+        if self.word in ("UNKWN", "ZOMBI"):
+            return "lost"
+        return "done" if self.word in _GOOD else "failed"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was asked and what came back.
+
+    Attributes:
+        scheduler: `slurm`, `lsf`, or empty where neither is on PATH.
+        jobs: by id.
+        trouble: why there is no full answer; empty where all is well.
+    """
+
+    scheduler: str = ""
+    jobs: dict[str, JobState] | None = None
+    trouble: str = ""
+
+    @property
+    def known(self) -> dict[str, JobState]:
+        """The jobs, none where nobody answered."""
+        return self.jobs or {}
+
+
+def ask(ids: Iterable[str] = ()) -> Answer:
+    """The user's jobs that wait or run, and the ends of the jobs in `ids` as far as the scheduler remembers."""
+    wanted = [job for job in ids if job]
+    if shutil.which("squeue"):
+        return _ask_slurm(wanted)
+    if shutil.which("bjobs"):
+        return _ask_lsf(wanted)
+    return Answer()
+
+
+def _call(argv: Sequence[str]) -> tuple[int, str, str]:
+    """Exit code, output, and what went wrong; 124 after the time limit."""
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return 124, "", f"{argv[0]} did not answer within {TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return 127, "", str(error)
+    said = " ".join((done.stderr or done.stdout).split())
+    return done.returncode, done.stdout, f"{argv[0]}: {said}" if done.returncode else ""
+
+
+def _ask_slurm(ids: Sequence[str]) -> Answer:
+    # %i of an element is 17_3 with -r; %B is the batch host, %R the nodes or the reason to wait
+    code, text, trouble = _call(["squeue", "--me", "-h", "-r", "-t", "all", "-o", "%i|%A|%T|%R|%k|%Z"])
+    if code:
+        return Answer("slurm", None, trouble)
+    jobs: dict[str, JobState] = {}
+    for line in text.splitlines():
+        if (found := parse_squeue(line)) is not None:
+            # an element of an array has a number of its own, too
+            jobs |= {found.job: found, line.split("|")[1]: found}
+    over = [job for job in ids if job not in jobs or jobs[job].what not in ALIVE]
+    return Answer("slurm", jobs | (_ends(over) if over else {}))
+
+
+def parse_squeue(line: str) -> JobState | None:
+    """A line of `squeue -o "%i|%A|%T|%R|%k|%Z"`."""
+    parts = line.split("|")
+    if len(parts) < 6:
+        return None
+    job, _, word, where, *comment, folder = parts
+    found = "|".join(comment)
+    return JobState(
+        job, word, where.strip("()") if where != "(null)" else "", None, "" if found == "(null)" else found, folder
+    )
+
+
+def _ends(ids: Sequence[str]) -> dict[str, JobState]:
+    """How jobs ended: from the controller while it remembers, else from the accounting database."""
+    found: dict[str, JobState] = {}
+    for job in ids:
+        code, text, _ = _call(["scontrol", "show", "job", "--oneliner", job])
+        if code == 0 and (state := parse_scontrol(job, text)) is not None:
+            found[job] = state
+        elif code == 124:
+            return found
+    missing = [job for job in ids if job not in found]
+    if missing and shutil.which("sacct"):
+        code, text, _ = _call(
+            ["sacct", "-n", "-X", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j", ",".join(missing)]
+        )
+        rows = [line.split("|") for line in text.splitlines()] if code == 0 else []
+        found |= {row[0]: JobState(row[0], row[1].split()[0], row[3], _code(row[2])) for row in rows if len(row) == 4}
+    return found
+
+
+def parse_scontrol(job: str, text: str) -> JobState | None:
+    """A line of `scontrol show job --oneliner`."""
+    values = dict(re.findall(r"(\w+)=(\S*)", text.splitlines()[0] if text.strip() else ""))
+    if "JobState" not in values:
+        return None
+    where = values.get("NodeList", "")
+    return JobState(job, values["JobState"], "" if where == "(null)" else where, _code(values.get("ExitCode", "")))
+
+
+def _code(text: str) -> int | None:
+    """Of Slurm's `code:signal`."""
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    return None if not found else (128 + int(found[2]) if int(found[2]) else int(found[1]))
+
+
+def _ask_lsf(ids: Sequence[str]) -> Answer:
+    fields = "jobid jobindex stat exit_code exec_host job_name delimiter='|'"
+    code, text, trouble = _call(
+        ["bjobs", "-a", "-noheader", "-o", fields, *dict.fromkeys(job.split("[")[0] for job in ids)]
+    )
+    if code and "No unfinished job" in trouble + text:
+        return Answer("lsf", {})
+    if code and not text.strip():
+        return Answer("lsf", {} if "not found" in trouble else None, trouble)
+    found = [parse_bjobs(line) for line in text.splitlines()]
+    return Answer("lsf", {state.job: state for state in found if state is not None})
+
+
+def parse_bjobs(line: str) -> JobState | None:
+    """A line of `bjobs -o "jobid jobindex stat exit_code exec_host job_name delimiter='|'"`."""
+    parts = [part.strip() for part in line.split("|")]
+    if len(parts) != 6 or not parts[0].isdigit():
+        return None
+    number, index, word, code, where, name = parts
+    job = number if index in ("", "0", "-") else f"{number}[{index}]"
+    return JobState(job, word, "" if where == "-" else where, int(code) if code.isdigit() else None, name)

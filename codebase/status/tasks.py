@@ -1,0 +1,97 @@
+"""The jobs of one config's DAG, without Snakemake: rule, subject, output, log. A test holds them against the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from codebase.config import Config
+from codebase.paths import Paths
+
+NETWORKS = ("enc_dec", "pose", "prior", "smpl", "hmr")
+FRAMES = {"synthetic": "synthesize", "extract": "extract"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job.
+
+    Attributes:
+        rule: Snakemake's name of it.
+        name: what of it, `S9` or `index`; `all` where there is one.
+        output: file that is there when it is done.
+        log: of the job.
+        run_dir: where a training run says how far it is; None for other stages.
+        after: rules whose jobs must be done first.
+    """
+
+    rule: str
+    name: str
+    output: Path
+    log: Path
+    run_dir: Path | None = None
+    after: tuple[str, ...] = ()
+
+    @property
+    def wildcards(self) -> str:
+        """What Snakemake's executors put into a job's name beside the rule; empty for a rule without wildcards."""
+        return self.name.removeprefix("S") if self.name[1:].isdigit() else ""
+
+
+def tasks(config: Config) -> list[Task]:
+    """All jobs of the DAG in running order."""
+    paths = Paths(config)
+    found = [] if config.data_from is not None else list(_data(config, paths))
+    return [*found, *_networks(config, paths), *_checks(config, paths)]
+
+
+def _data(config: Config, paths: Paths) -> Iterator[Task]:
+    made = tuple(FRAMES[kind] for kind in [config.dataset.kind] if kind in FRAMES)
+    output = {"synthesize": paths.truth, "extract": paths.extracted}
+    for rule in made:
+        for subject in config.split.subjects:
+            yield _each(paths, rule, subject, output[rule](subject))
+    for subject in config.split.subjects:
+        yield _each(paths, "backgrounds", subject, paths.background(subject), made)
+    yield Task("index", "all", paths.index("test"), paths.log("index"), None, made)
+    for subject in config.split.subjects:
+        yield _each(paths, "crops", subject, paths.crops(subject), ("index", "backgrounds"))
+
+
+def _networks(config: Config, paths: Paths) -> Iterator[Task]:
+    yield _training(paths, "enc_dec", ("crops",))
+    for subject in config.split.subjects:
+        yield _each(paths, "embed", subject, paths.embeddings(subject), ("train_enc_dec",))
+    yield _training(paths, "pose", ("embed",))
+    yield _training(paths, "prior", ())
+    yield _training(paths, "smpl", ("embed", "train_prior"))
+    yield _training(paths, "hmr", ("crops",))
+    after = ("embed", "train_pose", "train_smpl", "train_hmr")
+    yield Task("predict", "all", paths.predictions, paths.log("predict"), None, after)
+    yield Task("evaluate", "all", paths.metrics, paths.log("evaluate"), None, ("predict",))
+    yield Task("report", "all", paths.report, paths.log("report"), None, ("evaluate",))
+
+
+def _checks(config: Config, paths: Paths) -> Iterator[Task]:
+    bodies = {"bodies": FRAMES.get(config.dataset.kind, "")} if paths.bodies else {}
+    made = {"index": "index", "backgrounds": "backgrounds", **bodies, "crops": "crops"}
+    made |= {network: f"train_{network}" for network in NETWORKS}
+    for what, rule in (made | {"embeddings": "embed", "predictions": "predict"}).items():
+        yield Task(
+            "check_checkpoint" if what in NETWORKS else f"check_{what}",
+            what,
+            paths.checked(what),
+            paths.log("check", what),
+            None,
+            (rule,) if rule else (),
+        )
+
+
+def _each(paths: Paths, rule: str, subject: int, output: Path, after: tuple[str, ...] = ()) -> Task:
+    return Task(rule, f"S{subject}", output, paths.log(rule, f"S{subject}"), None, after)
+
+
+def _training(paths: Paths, network: str, after: tuple[str, ...]) -> Task:
+    rule = f"train_{network}"
+    return Task(rule, "all", paths.checkpoint(network), paths.log(rule), paths.run_dir(network), after)
