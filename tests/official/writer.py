@@ -7,6 +7,7 @@ distort: the rendered (ideal) frames are warped by OpenCV, joints are projected 
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -213,8 +214,13 @@ def box(mask: np.ndarray) -> np.ndarray:
     return filled
 
 
-def write_video(path: Path, frames: list[np.ndarray], *, front: bool = False, crf: int = 12) -> None:
-    """H.264 in mp4 at 50 frames a second, with B-frames; `front` puts the table of frames before them."""
+def write_video(
+    path: Path, frames: list[np.ndarray], *, front: bool = False, crf: int = 12, stamps: Sequence[int] = ()
+) -> None:
+    """H.264 in mp4 at 50 frames a second, with B-frames.
+
+    `front` puts the table of frames before them; `stamps` are other times of the frames than 0, 1, 2 ...
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options={"movflags": "faststart"} if front else {}) as container:
         stream = container.add_stream("libx264", rate=FPS)
@@ -222,7 +228,7 @@ def write_video(path: Path, frames: list[np.ndarray], *, front: bool = False, cr
         stream.pix_fmt, stream.options = "yuv420p", {"crf": str(crf), "preset": "veryfast", "g": "8"}
         for index, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            frame.pts, frame.time_base = stamps[index] if stamps else index, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 

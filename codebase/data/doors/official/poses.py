@@ -88,7 +88,8 @@ def check_projection(
     """
     count = min(len(joints_world_mm), len(joints_px))
     rows = np.unique(np.linspace(0, count - 1, CHECKED_FRAMES).astype(int))
-    in_camera, wanted = world_to_camera(joints_world_mm[rows], camera.R, camera.T_mm), joints_px[rows]
+    in_camera = world_to_camera(joints_world_mm[rows].reshape(-1, 3), camera.R, camera.T_mm)
+    wanted = joints_px[rows].reshape(-1, 2)
     rays = in_camera[..., :2] / in_camera[..., 2:]
     projected = (project(in_camera, camera.f_px, camera.c_px, camera.distortion), _own_model(rays, camera))
     known = np.isfinite(in_camera).all(-1) & np.isfinite(wanted).all(-1)
@@ -101,7 +102,7 @@ def check_projection(
     return gap
 
 
-def _own_model(rays: Float[ndarray, "frames 17 2"], camera: OfficialCamera) -> Float[ndarray, "frames 17 2"]:
+def _own_model(rays: Float[ndarray, "points 2"], camera: OfficialCamera) -> Float[ndarray, "points 2"]:
     """Pixels by the lens model of Human3.6M's code."""
     k1, k2, p1, p2, k3 = camera.distortion
     r2 = (rays**2).sum(-1, keepdims=True)
