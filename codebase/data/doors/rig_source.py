@@ -98,5 +98,6 @@ def frame_rate(path: Path) -> float:
 
 
 def split(pattern: str, base: Path) -> tuple[Path, str]:
+    """Folder and name of a pattern, whose path is relative to `base`."""
     whole = base / pattern
     return whole.parent, whole.name
