@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numpy import ndarray
 
-from codebase.config import DatasetConfig, Selection
+from codebase.config import Config, Selection
+from codebase.data.flaws import drifting, explained, without_copies, without_flaws
 from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, Folder, damage, parse_folder
 from codebase.data.parallel import in_order
 from codebase.data.scan import Exclusion, Scan, View, labelled, ranges, select_frames
@@ -95,31 +96,35 @@ class Index:
 _ROWS = ("subject", "action", "subaction", "camera", "frame", "instant", "view", "has_mask", "has_joints")
 
 
-def build(
-    found: Scan,
-    selection: Selection,
-    config: DatasetConfig,
-    root: Path,
-    masks_root: Path,
-    *,
-    split: str,
-    workers: int = 1,
-) -> Index:
+def build(found: Scan, config: Config, root: Path, masks_root: Path, *, split: str, workers: int = 1) -> Index:
     """Choose the frames of a split, prove that they decode, and lay out the index.
 
     Every chosen image is opened and decoded at an eighth, so that whatever reads the rows later finds an image in
     each: a row of the index is a row of the crops.
 
+    Args:
+        found: what the tree holds.
+        config: the selection of the split, and what of the dataset is known to be wrong.
+        root, masks_root: the dataset tree, and that of the masks.
+        split: train, val or test.
+
     Raises:
         DataError: no frame of the split is usable.
     """
-    acts, subacts = selection.acts or config.acts, selection.subacts or config.subacts
+    selection: Selection = getattr(config.split, split)
+    acts, subacts = selection.acts or config.dataset.acts, selection.subacts or config.dataset.subacts
 
     def chosen(folder: Folder) -> bool:
         return folder.subject in selection.subjects and folder.action in acts and folder.subaction in subacts
 
-    exclusions = [item for item in found.exclusions if _is_chosen(item, chosen)]
-    views = [view for view in found.views if chosen(view.folder)]
+    exclusions = [
+        explained(item, folder, config)
+        for item in found.exclusions
+        if (folder := parse_folder(item.name)) is not None and chosen(folder)
+    ]
+    views, flawed = without_flaws([view for view in found.views if chosen(view.folder)], drifting(config, split))
+    views, copies = without_copies(views)
+    exclusions += flawed + copies
     tasks = []
     for view in views:
         frames, left_out = select_frames(view, selection.every)
@@ -139,11 +144,6 @@ def build(
             mend="left out: " + ("; ".join(f"{e.name}: {e.reason}" for e in exclusions[:3]) or "nothing was there"),
         )
     return _lay_out(kept, exclusions)
-
-
-def _is_chosen(item: Exclusion, chosen: Callable[[Folder], bool]) -> bool:
-    folder = parse_folder(item.name)
-    return folder is not None and chosen(folder)
 
 
 def _check_images(

@@ -83,43 +83,24 @@ def cut_room(
 
 
 @kernel
-def _cut(
-    room: np.ndarray, maps: np.ndarray, rows: np.ndarray, out: np.ndarray, places: np.ndarray
+def _add(line: np.ndarray, pixels: np.ndarray, weight: float) -> None:  # pragma: no cover - compiled
+    if weight > 0:
+        for i in range(len(line)):
+            line[i] += weight * np.float32(pixels[i])
+
+
+@kernel
+def _gather(
+    narrow: np.ndarray, line: np.ndarray, source: np.ndarray, offset: int, share: np.ndarray
 ) -> None:  # pragma: no cover - compiled
-    size, width, height = out.shape[1], room.shape[1] // 3, room.shape[0]
-    x_first, y_first = np.empty(size, np.int64), np.empty(size, np.int64)
-    most = 2
-    for number in range(len(rows)):
-        for axis in range(2):
-            most = max(most, int(np.ceil(max(1.0, 1.0 / maps[rows[number], axis]))) + 2)
-    x_weight, y_weight = np.empty((size, most), np.float32), np.empty((size, most), np.float32)
-    line, narrow = np.empty(room.shape[1], np.float32), np.empty(3 * size, np.float32)
-    for number in range(len(rows)):
-        scale_x, scale_y, shift_x, shift_y = maps[rows[number]]
-        taps_x = _weigh(scale_x, shift_x, width, x_first, x_weight)
-        taps_y = _weigh(scale_y, shift_y, height, y_first, y_weight)
-        low, high = 3 * x_first[0], 3 * min(width, x_first[size - 1] + taps_x)
-        picture = out[places[number]]
-        for row in range(size):
-            line[low:high] = np.float32(0.5 * LEVELS)
-            for tap in range(taps_y):
-                weight = y_weight[row, tap]
-                if weight > 0:
-                    source = room[y_first[row] + tap]
-                    for i in range(low, high):
-                        line[i] += weight * np.float32(source[i])
-            for column in range(size):
-                first = 3 * x_first[column]
-                red = green = blue = np.float32(0)
-                for tap in range(taps_x):
-                    weight = x_weight[column, tap]
-                    red += weight * line[first + 3 * tap]
-                    green += weight * line[first + 3 * tap + 1]
-                    blue += weight * line[first + 3 * tap + 2]
-                narrow[3 * column], narrow[3 * column + 1], narrow[3 * column + 2] = red, green, blue
-            flat = picture[row].reshape(-1)
-            for i in range(3 * size):
-                flat[i] = np.uint8(narrow[i] * np.float32(1 / LEVELS))
+    for i in range(len(narrow)):
+        narrow[i] += share[i] * line[source[i] + offset]
+
+
+@kernel
+def _store(narrow: np.ndarray, pixels: np.ndarray) -> None:  # pragma: no cover - compiled
+    for i in range(len(pixels)):
+        pixels[i] = np.uint8(np.int32(narrow[i] * np.float32(1 / LEVELS)))
 
 
 @kernel
@@ -142,3 +123,38 @@ def _weigh(
                 inside = min(max(start + tap, 0), length - 1)
                 weight[i, inside - begin] += np.float32(covered / window)
     return taps
+
+
+@kernel
+def _cut(
+    room: np.ndarray, maps: np.ndarray, rows: np.ndarray, out: np.ndarray, places: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    size, width, height = out.shape[1], room.shape[1] // 3, room.shape[0]
+    x_first, y_first = np.empty(size, np.int64), np.empty(size, np.int64)
+    most = 2
+    for number in range(len(rows)):
+        for axis in range(2):
+            most = max(most, int(np.ceil(max(1.0, 1.0 / maps[rows[number], axis]))) + 2)
+    x_weight, y_weight = np.empty((size, most), np.float32), np.empty((size, most), np.float32)
+    source, share = np.empty(3 * size, np.uint32), np.empty((most, 3 * size), np.float32)
+    buffer, narrow = np.empty(room.shape[1], np.float32), np.empty(3 * size, np.float32)
+    for number in range(len(rows)):
+        scale_x, scale_y, shift_x, shift_y = maps[rows[number]]
+        taps_x = _weigh(scale_x, shift_x, width, x_first, x_weight)
+        taps_y = _weigh(scale_y, shift_y, height, y_first, y_weight)
+        low, high = 3 * x_first[0], 3 * min(width, x_first[size - 1] + taps_x)
+        line = buffer[: high - low]
+        # one element a channel, so that the loops below run over plain arrays, which compiles to vector code
+        for column in range(size):
+            for channel in range(3):
+                source[3 * column + channel] = 3 * x_first[column] + channel - low
+                for tap in range(taps_x):
+                    share[tap, 3 * column + channel] = x_weight[column, tap]
+        for row in range(size):
+            line[:] = np.float32(0.5 * LEVELS)  # so that cutting off the fraction rounds
+            for tap in range(taps_y):
+                _add(line, room[y_first[row] + tap, low:high], y_weight[row, tap])
+            narrow[:] = 0
+            for tap in range(taps_x):
+                _gather(narrow, line, source, np.uint32(3 * tap), share[tap])
+            _store(narrow, out[places[number], row].reshape(-1))

@@ -9,7 +9,7 @@ from codebase.data.index import build, log_exclusions, write_index
 from codebase.data.scan import scan
 from codebase.paths import Paths
 
-VERSION = 2
+VERSION = 3
 
 
 def run(config: Config, *, output_train: Path, output_val: Path, output_test: Path) -> None:
@@ -18,12 +18,9 @@ def run(config: Config, *, output_train: Path, output_val: Path, output_test: Pa
     Raises:
         UserError: the tree is missing, or a split holds no usable frame.
     """
-    paths, dataset = Paths(config), config.dataset
-    found = scan(dataset, paths.dataset, paths.masks, subjects=config.split.subjects)
+    paths = Paths(config)
+    found = scan(config.dataset, paths.dataset, paths.masks, subjects=config.split.subjects)
     for split, output in (("train", output_train), ("val", output_val), ("test", output_test)):
-        index = build(
-            found, getattr(config.split, split), dataset, paths.dataset, paths.masks,
-            split=split, workers=config.runtime.workers,
-        )  # fmt: skip
+        index = build(found, config, paths.dataset, paths.masks, split=split, workers=config.runtime.workers)
         log_exclusions(index, split)
         write_index(output, index)

@@ -127,7 +127,7 @@ def test_crops_hold_the_rows_of_the_index_and_the_person_where_it_is(made):
         assert red > blue + 60
         centred = (pose - pose[0]) @ found["R_world_im"][row].T
         np.testing.assert_allclose(found["joints_im_mm"][row], centred, atol=0.01)
-    check.run(settings_, what="crops", files=[output], output=output.with_suffix(".json"))
+    check.run(settings_, what="crops", files=[output], against=[], output=output.with_suffix(".json"))
 
 
 def test_an_unlabelled_person_is_cut_and_has_no_joints(made):
@@ -145,7 +145,7 @@ def test_an_unlabelled_person_is_cut_and_has_no_joints(made):
         assert np.isnan(file["joints_im_mm"][:][~known]).all()
         assert np.isfinite(file["joints_im_mm"][:][known]).all()
         assert np.isfinite(file["root_world_mm"][:]).all()
-    check.run(settings_, what="crops", files=[output], output=output.with_suffix(".json"))
+    check.run(settings_, what="crops", files=[output], against=[], output=output.with_suffix(".json"))
     assert (CropStore([output]).has_joints == known).all()
 
 
@@ -181,7 +181,7 @@ def test_a_background_that_does_not_fit_is_named(made):
 def test_a_subject_without_rows_gives_an_empty_file(made):
     _, settings_, indices, background, output = made
     crops.run(settings_, subject=7, index=indices, background=background, output=output)
-    check.run(settings_, what="crops", files=[output], output=output.with_suffix(".json"))
+    check.run(settings_, what="crops", files=[output], against=[], output=output.with_suffix(".json"))
     with h5py.File(output) as file:
         assert file["image"].shape == (0, 48, 48, 3)
     assert CropStore([output]).gather(np.zeros(0, np.int64), PIXELS)["mask"].shape == (0, 48, 48)

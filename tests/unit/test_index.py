@@ -81,7 +81,7 @@ def test_unreadable_frames_are_excluded_and_counted(tree, tmp_path):
     mine = (found.camera == 1) & (found.action == 2)
     assert found.frame[mine].tolist() == [3, 4]
     assert not found.has_mask[mine].any()
-    check.run(settings, what="index", files=list(files.values()), output=tmp_path / "check.json")
+    check.run(settings, what="index", files=list(files.values()), against=[], output=tmp_path / "check.json")
 
 
 def test_images_of_another_size_than_the_camera_are_excluded(tree, tmp_path):
@@ -144,7 +144,7 @@ def test_unlabelled_people_stay_and_damaged_poses_go(tree, tmp_path):
     np.testing.assert_allclose(unknown[:, 0], np.broadcast_to(poses(1, 3, 1, 4)[0, 0], (4, 3)), atol=1e-3)
     assert np.isnan(unknown[:, 1:]).all()
     assert sum(item.count for item in found.exclusions if "finite" in item.reason) == 2 * len(mine)
-    check.run(settings, what="index", files=list(files.values()), output=tmp_path / "check.json")
+    check.run(settings, what="index", files=list(files.values()), against=[], output=tmp_path / "check.json")
 
 
 def test_a_camera_without_labels_takes_those_of_the_others(tree, tmp_path):
@@ -157,6 +157,69 @@ def test_a_camera_without_labels_takes_those_of_the_others(tree, tmp_path):
     assert found.has_joints.all()
     assert not found.exclusions
     assert np.isfinite(found.joints_world_mm).all()
+
+
+@pytest.mark.parametrize(
+    ("option", "in_test", "in_train"),
+    [("keep", True, True), ("exclude_from_test", False, True), ("exclude", False, False)],
+)
+def test_sequences_whose_truth_drifts_go_by_option(tmp_path, option, in_test, in_train):
+    tree = write_tree(tmp_path / "tree", subjects=(1, 8, 9), acts=(4, 5), subacts=(1, 2), frames=1, cameras=(1, 2))
+    split = {"train": {"subjects": (1,)}, "val": {"subjects": (8,)}, "test": {"subjects": (9,)}, "known_flaws": option}
+    _, files = build(tree, tmp_path, split=split)
+    found = read_index(files["test"])
+    sequences = set(zip(found.action.tolist(), found.subaction.tolist(), strict=True))
+    assert sequences == {(4, 1), (4, 2), (5, 1), *([(5, 2)] if in_test else [])}
+    reasons = [item.reason for item in found.exclusions]
+    assert len(reasons) == (0 if in_test else 2)
+    assert all("drift" in reason and "Greeting" in reason for reason in reasons)
+    assert len(read_index(files["train"])) == 8
+    split |= {"train": {"subjects": (1, 9)}, "test": {"subjects": (8,)}, "val": {"subjects": (1,)}}
+    _, files = build(tree, tmp_path, split=split)
+    assert len(read_index(files["train"])) == (16 if in_train else 14)
+
+
+def test_a_rendered_subject_9_has_no_flaw(tmp_path):
+    tree = write_tree(tmp_path / "tree", acts=(5,), subacts=(2,), frames=1, cameras=(1, 2))
+    own = config(tree, tmp_path, split__known_flaws="exclude")
+    rendered = own.model_copy(update={"dataset": own.dataset.model_copy(update={"kind": "synthetic"})})
+    files = {f"output_{name}": tmp_path / f"{name}.h5" for name in ("train", "val", "test")}
+    index.run(rendered, **files)
+    assert len(read_index(files["output_test"])) == 2
+
+
+def test_the_video_that_human36m_lacks_is_named(tmp_path):
+    tree = write_tree(tmp_path / "tree", subjects=(1, 8, 11), acts=(2,), subacts=(1, 2), frames=1, cameras=(1, 2))
+    gone = [folder for folder in tree.folders if (folder.subject, folder.camera) == (11, 1)]
+    for folder in gone:
+        folder.file(tree.root, 1).unlink()
+    _, files = build(tree, tmp_path)
+    reasons = {item.name: item.reason for item in read_index(files["test"]).exclusions}
+    assert set(reasons) == {folder.name for folder in gone}
+    assert "54138969" in reasons[gone[1].name]
+    assert "no frame" in reasons[gone[1].name]
+    assert "54138969" not in reasons[gone[0].name]
+
+
+def test_a_folder_that_is_a_copy_of_another_camera_goes(tree, tmp_path):
+    first, second = tree.folders[:2]
+    (tree.root / second.name / META).write_bytes((tree.root / first.name / META).read_bytes())
+    _, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    assert [(item.name, item.kind, item.count) for item in found.exclusions] == [(second.name, "folder", 1)]
+    assert first.name in found.exclusions[0].reason
+
+
+def test_frames_with_gaps_keep_their_own_poses(tree, tmp_path):
+    for folder in tree.folders[:4]:
+        folder.file(tree.root, 2).unlink()
+    _, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    rows = np.flatnonzero((found.action == tree.folders[0].action) & (found.camera == 1))
+    assert found.frame[rows].tolist() == [1, 3, 4]
+    expected = poses(1, tree.folders[0].action, 1, 4)[[0, 2, 3]]
+    np.testing.assert_allclose(found.joints_world_mm[found.instant[rows]], expected, atol=1e-3)
+    assert found.counts["1"]["excluded_frames"] == 4
 
 
 def test_a_split_without_frames_is_an_error_that_names_it(tree, tmp_path):
@@ -189,4 +252,4 @@ def test_poses_in_metres_do_not_pass_the_check(tree, tmp_path):
     with pytest.raises(DataError, match="mirror"):
         check.check_poses(swapped, tmp_path, "joints")
     with pytest.raises(UserError, match="nonsense"):
-        check.run(settings, what="nonsense", files=[], output=tmp_path / "check.json")
+        check.run(settings, what="nonsense", files=[], against=[], output=tmp_path / "check.json")
