@@ -158,7 +158,7 @@ def _label(task: Task) -> str:
 
 
 def how_far(signs: Signs | None) -> str:
-    """`step 340 of 850 (40 %), 3.2 a second, 2 min left, loss 0.123`, as far as it is known."""
+    """`340 of 850 (40 %), 3.2 a second, 2 min left, loss 0.123`, as far as it is known."""
     if signs is None or signs.step is None or not signs.steps:
         return ""
     parts = [f"{signs.step} of {signs.steps} ({100 * signs.step // signs.steps} %)"]

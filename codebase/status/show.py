@@ -106,9 +106,10 @@ def _rule_lines(rule: str, found: Sequence[Standing], width: int) -> Iterator[st
         "done",
     )
     done = f"{states.count('done')} of {len(found)}" if len(found) > 1 else ""
-    whys = sorted({one.why for one in found if one.state == "waiting"}) if head == "waiting" else []
+    whys = list(dict.fromkeys(one.why for one in found if one.state == "waiting")) if head == "waiting" else []
+    whys = whys[:1] if len(found) > 1 else whys
     detail = "" if len(found) > 1 or head in ("waiting", "not started", "done") else _detail(found[0])
-    yield f"  {rule.ljust(width)}  {head.ljust(11)}  {'  '.join(t for t in (done, *whys[:2], detail) if t)}".rstrip()
+    yield f"  {rule.ljust(width)}  {head.ljust(11)}  {'  '.join(t for t in (done, *whys, detail) if t)}".rstrip()
     for one in found:
         if one.state in ("done", "waiting", "not started"):
             continue

@@ -206,15 +206,17 @@ if not PATHS.run_config.is_file():
     write_run_config(PATHS.run_config)
 
 
-def explain_failure(log):
+def explain_failure(logs):
     """The last thing a failed run says: the logs of the failed jobs and their last words, errors for people first."""
-    words = last_words(failed_logs(Path(log).read_text())) if log else ""
+    said = [Path(log) for log in logs if Path(log).is_file()]
+    words = last_words(failed_logs("".join(path.read_text() for path in said)))
     if words:
         print(f"\n{words}", file=sys.stderr)
 
 
 onerror:
-    explain_failure(log)
+    # Snakemake gives a list of its own logs
+    explain_failure([log] if isinstance(log, str) else log)
 
 
 onstart:
