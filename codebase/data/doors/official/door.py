@@ -153,6 +153,7 @@ class _Tasks(Collection[Task]):
                 pixels=files.get(plan.pixels),
                 masks=files.get(plan.masks) if plan.masks else None,
                 announced=self._announced(plan.folder),
+                flaw=_flaw(plan.folder),
                 stamp=plan.stamp,
             )
         for video, plan in waiting.items():
@@ -169,8 +170,12 @@ class _Tasks(Collection[Task]):
 
 
 def _leave_out(tree: TreeWriter, folder: Folder, reason: str) -> None:
-    flaw = KNOWN_FLAWS.get((folder.subject, folder.action, folder.subaction, folder.camera))
+    flaw = _flaw(folder)
     tree.leave_out(folder.name, f"{reason}; {flaw}" if flaw else reason, "folder")
+
+
+def _flaw(folder: Folder) -> str:
+    return KNOWN_FLAWS.get((folder.subject, folder.action, folder.subaction, folder.camera), "")
 
 
 def _report(tree: TreeWriter, metadata: Metadata, source: Source) -> None:

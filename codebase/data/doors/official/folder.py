@@ -18,6 +18,7 @@ from codebase.data.doors.tree import FolderWriter, TreeWriter, reason_of
 from codebase.data.human36m import Folder
 from codebase.data.scan import ranges
 from codebase.errors import DataError
+from codebase.logs import log
 
 # Videos may have two rows more or fewer than metadata.xml says; the pixels keep their places.
 SIZE_SLACK_PX = 4
@@ -33,6 +34,7 @@ class Task:
         pixels: D2_Positions, to check the camera with; None where there are none.
         masks: None where there are none.
         announced: frames of the video as metadata.xml says; 0 where it does not.
+        flaw: what is known to be wrong with this video in the data set itself; "" for nearly all.
         stamp: of the sources.
     """
 
@@ -45,6 +47,7 @@ class Task:
     pixels: Path | None
     masks: Path | None
     announced: int
+    flaw: str
     stamp: str
 
 
@@ -52,22 +55,29 @@ def write_folder(tree: TreeWriter, settings: ExtractConfig, task: Task, *, threa
     """Write the folder of a task, or leave it out with the reason."""
     try:
         with tree.folder(task.folder, stamp=task.stamp) as out:
-            video = survey(task.video)
-            _check_size(video, task.camera)
-            poses = _poses(task)
-            last = _last_frame(tree, video, poses, task, settings.every)
-            last = _write_frames(tree, out, video, last, settings.every, threads)
-            if settings.masks != "none":
-                _write_masks(tree, out, task, video, last, settings.every)
-            camera = task.camera
-            out.meta(
-                pose3d_world_mm=poses[:last], R=camera.R, T_mm=camera.T_mm, f_px=camera.f_px, c_px=camera.c_px,
-                width=video.width, height=video.height, distortion=camera.distortion,
-            )  # fmt: skip
-            out.note(video_frames=len(video), announced_frames=task.announced, posed_frames=last, poses=len(poses))
+            try:
+                _fill(tree, out, settings, task, threads)
+            except DataError as error:
+                raise DataError(reason_of(error) + f"; {task.flaw}" if task.flaw else reason_of(error)) from None
     finally:
         if task.video_is_ours:
             task.video.unlink(missing_ok=True)
+
+
+def _fill(tree: TreeWriter, out: FolderWriter, settings: ExtractConfig, task: Task, threads: int) -> None:
+    video = survey(task.video)
+    _check_size(video, task.camera)
+    poses = _poses(out, task)
+    last = _last_frame(tree, video, poses, task, settings.every)
+    last = _write_frames(tree, out, video, last, settings.every, threads)
+    if settings.masks != "none":
+        _write_masks(tree, out, task, video, last, settings.every)
+    camera = task.camera
+    out.meta(
+        pose3d_world_mm=poses[:last], R=camera.R, T_mm=camera.T_mm, f_px=camera.f_px, c_px=camera.c_px,
+        width=video.width, height=video.height, distortion=camera.distortion,
+    )  # fmt: skip
+    out.note(video_frames=len(video), announced_frames=task.announced, posed_frames=last, poses=len(poses))
 
 
 def _check_size(video: Video, camera: OfficialCamera) -> None:
@@ -78,13 +88,20 @@ def _check_size(video: Video, camera: OfficialCamera) -> None:
         )
 
 
-def _poses(task: Task) -> Float[ndarray, "frames 17 3"]:
+def _poses(out: FolderWriter, task: Task) -> Float[ndarray, "frames 17 3"]:
     """World poses; a camera that does not project them where D2_Positions says is refused."""
     joints_mm = read_poses(task.poses, size=3)
     if task.poses_are_mono:
         joints_mm = camera_to_world(joints_mm, task.camera)
-    if task.pixels is not None:
-        check_projection(joints_mm, read_poses(task.pixels, size=2), task.camera)
+    if task.pixels is None:
+        return joints_mm
+    try:
+        joints_px = read_poses(task.pixels, size=2)
+    except DataError as error:  # nothing of it goes into the tree
+        out.note(unchecked=f"camera not checked: {reason_of(error)}")
+        log.warning("%s: camera not checked: %s", task.folder.name, reason_of(error))
+        return joints_mm
+    out.note(projection_gap_px=round(check_projection(joints_mm, joints_px, task.camera), 4))
     return joints_mm
 
 

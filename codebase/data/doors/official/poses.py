@@ -75,10 +75,12 @@ def camera_to_world(
 
 def check_projection(
     joints_world_mm: Float[ndarray, "frames 17 3"],
-    joints_px: Float[ndarray, "frames 17 2"],
+    joints_px: Float[ndarray, "rows 17 2"],
     camera: OfficialCamera,
 ) -> float:
     """Largest distance, px, between the projected joints and those of D2_Positions, in frames all over the sequence.
+
+    Row i of both belongs to frame i + 1; one may be longer.
 
     Human3.6M's own code weighs the mixed terms of the tangential distortion half as much as OpenCV's model: up to
     0.4 px in the middle of the picture, 1.4 px in its corners. Files projected by either are right.
