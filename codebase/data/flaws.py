@@ -65,10 +65,15 @@ def drifting(config: Config, split: str) -> tuple[Flaw, ...]:
 
 def explained(item: Exclusion, folder: Folder, config: Config) -> Exclusion:
     """An exclusion with the reason that is known for it, if it is a flaw of Human3.6M."""
-    known = next((flaw for flaw in MISSING if flaw.covers(folder)), None)
-    if known is None or item.kind != "folder" or not is_human36m(config):
+    if item.kind != "folder" or not is_human36m(config):
         return item
-    return replace(item, reason=f"{known.reason} ({item.reason})")
+    return replace(item, reason=with_known_flaw(folder, item.reason))
+
+
+def with_known_flaw(folder: Folder, reason: str) -> str:
+    """The reason, behind what is known of the folder if it is a flaw of Human3.6M."""
+    known = next((flaw for flaw in MISSING if flaw.covers(folder)), None)
+    return reason if known is None or known.reason in reason else f"{known.reason} ({reason})"
 
 
 def without_flaws(views: Sequence[View], flaws: Sequence[Flaw]) -> tuple[list[View], list[Exclusion]]:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int32
 from numpy import ndarray
 
 from codebase.config import DatasetConfig
+from codebase.data.doors.tree import read_extracted
 from codebase.data.human36m import MASK_SUFFIX as MASK
 from codebase.data.human36m import META, Folder, Meta, list_frames, parse_folder, read_meta
 from codebase.errors import DataError, UserError
@@ -88,16 +89,30 @@ def scan(
     wanted = [Folder(*key) for key in sorted(itertools.product(chosen, config.acts, config.subacts, config.cameras))]
     views: list[View] = []
     exclusions: list[Exclusion] = []
+    told = left_out_by_extract(root, sorted(set(chosen)))
+    reasons = {item.name: item.reason for item in told if item.kind == "folder"}
     for folder in wanted:
         try:
             views.append(_view(folder, root, masks_root))
         except DataError as error:
             file = f"{error.where.name}: " if isinstance(error.where, Path) else ""
             reason = file + error.what + (f" Expected: {error.expected}" if error.expected else "")
-            exclusions.append(Exclusion(folder.name, reason, folder.subject, "folder"))
+            known = reasons.get(folder.name) if not (root / folder.name).exists() else None
+            exclusions.append(Exclusion(folder.name, known or reason, folder.subject, "folder"))
+    usable = {view.folder.name for view in views}
+    exclusions += [item for item in told if item.kind != "folder" and item.name.partition("/")[0] in usable]
     if not views and required:
         raise _nothing_usable(root, wanted, exclusions)
     return Scan(tuple(views), tuple(exclusions))
+
+
+def left_out_by_extract(root: Path, subjects: Iterable[int]) -> list[Exclusion]:
+    """What the stage extract left out of the tree and why, in its own words; nothing for trees that it did not make."""
+    return [
+        Exclusion(item["name"], item["reason"], subject, item["kind"], item["count"])
+        for subject in subjects
+        for item in (read_extracted(root, subject) or {}).get("left_out", ())
+    ]
 
 
 def _view(folder: Folder, root: Path, masks_root: Path) -> View:

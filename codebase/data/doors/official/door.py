@@ -23,6 +23,7 @@ from codebase.data.doors.official.sources import (
     open_source,
 )
 from codebase.data.doors.tree import TreeWriter
+from codebase.data.flaws import with_known_flaw
 from codebase.data.human36m import Folder
 from codebase.data.parallel import in_order
 from codebase.errors import ConfigError, DataError
@@ -30,8 +31,6 @@ from codebase.logs import log
 from codebase.provenance import file_digest
 
 MASK_KINDS = {"silhouettes": SILHOUETTES, "boxes": BOXES, "none": ""}
-# Known of the data set itself: subject, action, subaction, camera.
-KNOWN_FLAWS = {(11, 2, 2, 1): "a known flaw of Human3.6M: this video is missing or damaged"}
 
 
 class Plan(NamedTuple):
@@ -153,7 +152,6 @@ class _Tasks(Collection[Task]):
                 pixels=files.get(plan.pixels),
                 masks=files.get(plan.masks) if plan.masks else None,
                 announced=self._announced(plan.folder),
-                flaw=_flaw(plan.folder),
                 stamp=plan.stamp,
             )
         for video, plan in waiting.items():
@@ -170,12 +168,7 @@ class _Tasks(Collection[Task]):
 
 
 def _leave_out(tree: TreeWriter, folder: Folder, reason: str) -> None:
-    flaw = _flaw(folder)
-    tree.leave_out(folder.name, f"{reason}; {flaw}" if flaw else reason, "folder")
-
-
-def _flaw(folder: Folder) -> str:
-    return KNOWN_FLAWS.get((folder.subject, folder.action, folder.subaction, folder.camera), "")
+    tree.leave_out(folder.name, with_known_flaw(folder, reason), "folder")
 
 
 def _report(tree: TreeWriter, metadata: Metadata, source: Source) -> None:

@@ -15,6 +15,7 @@ from codebase.data.doors.official.metadata import OfficialCamera
 from codebase.data.doors.official.poses import camera_to_world, check_projection, read_poses
 from codebase.data.doors.official.video import Video, survey
 from codebase.data.doors.tree import FolderWriter, TreeWriter, reason_of
+from codebase.data.flaws import with_known_flaw
 from codebase.data.human36m import Folder
 from codebase.data.scan import ranges
 from codebase.errors import DataError
@@ -34,7 +35,6 @@ class Task:
         pixels: D2_Positions, to check the camera with; None where there are none.
         masks: None where there are none.
         announced: frames of the video as metadata.xml says; 0 where it does not.
-        flaw: what is known to be wrong with this video in the data set itself; "" for nearly all.
         stamp: of the sources.
     """
 
@@ -47,7 +47,6 @@ class Task:
     pixels: Path | None
     masks: Path | None
     announced: int
-    flaw: str
     stamp: str
 
 
@@ -58,7 +57,7 @@ def write_folder(tree: TreeWriter, settings: ExtractConfig, task: Task, *, threa
             try:
                 _fill(tree, out, settings, task, threads)
             except DataError as error:
-                raise DataError(reason_of(error) + f"; {task.flaw}" if task.flaw else reason_of(error)) from None
+                raise DataError(with_known_flaw(task.folder, reason_of(error))) from None
     finally:
         if task.video_is_ours:
             task.video.unlink(missing_ok=True)
