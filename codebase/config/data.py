@@ -135,6 +135,9 @@ class BackgroundsConfig(Section):
     """Per-pixel median over a subject's frames."""
 
     every: PositiveInt = Field(64, description="keep frames with (frame - 1) % every == 0")
+    mask_people: bool = Field(
+        False, description="leave pixels that a mask calls person out of the median; where no frame remains, all count"
+    )
 
 
 class CropsConfig(Section):

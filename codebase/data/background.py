@@ -1,97 +1,107 @@
 """The empty room: exact per-pixel median over a subject's frames, camera by camera, in bounded memory.
 
-Frames are decoded once to a scratch file of raw bytes; then a histogram of 256 counts for each of 64 columns stays
-in the L1 cache while all frames pass by. Some 20 times faster than np.median on floats, with megabytes in place of
-gigabytes.
+Frames are decoded once to a scratch file of raw bytes, of which the median is taken in blocks (median.py). Each
+finished camera is kept in a state folder until all are there, so a run that was killed goes on with the next camera.
 """
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
+import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from codebase.data.human36m import read_frame
+from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, MASK_THRESHOLD, read_frame, read_mask
+from codebase.data.median import CHANNELS, median_of_file
 from codebase.data.parallel import in_order
 from codebase.data.scan import View
 from codebase.errors import DataError
-from codebase.files import atomic_path
+from codebase.files import atomic_path, read_json, write_json
 from codebase.logs import log
-from codebase.render.jit import kernel
 
-_TILE = 64
-_BLOCK = 1 << 14
-
-
-@kernel
-def _median(stack: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover - compiled
-    frames, columns = stack.shape
-    low, high = (frames - 1) // 2, frames // 2
-    counts = np.zeros((_TILE, 256), np.uint16)
-    for start in range(0, columns, _TILE):
-        width = min(_TILE, columns - start)
-        counts[:] = 0
-        for frame in range(frames):
-            for column in range(width):
-                counts[column, stack[frame, start + column]] += 1
-        for column in range(width):
-            seen = 0
-            first = -1
-            for value in range(256):
-                seen += counts[column, value]
-                if first < 0 and seen > low:
-                    first = value
-                if seen > high:
-                    out[start + column] = (first + value + 1) // 2
-                    break
+# Where a person covers a pixel in more frames than this, the median shows the person.
+_COVERED = 0.5
 
 
-def median(stack: UInt8[ndarray, "frames columns"]) -> UInt8[ndarray, " columns"]:
-    """Median of each column: for an even count the mean of the middle two, halves rounded up. At most 65535 frames."""
-    if not 0 < stack.shape[0] < 1 << 16:
-        raise DataError(
-            f"A median of {stack.shape[0]} frames is asked for.", where="backgrounds.every",
-            expected="1 to 65535 frames", mend="raise backgrounds.every",
-        )  # fmt: skip
-    out = np.empty(stack.shape[1], np.uint8)
-    # in blocks of whole pages: a stack on disk that does not fit into memory is read once
-    for start in range(0, stack.shape[1], _BLOCK):
-        block = slice(start, start + _BLOCK)
-        _median(np.ascontiguousarray(stack[:, block]), out[block])
-    return out
+@dataclass(frozen=True)
+class _Task:
+    """One camera: its frames and masks (None where there is none), and where its results are kept."""
+
+    camera: int
+    frames: tuple[Path, ...]
+    masks: tuple[Path | None, ...]
+    shape: tuple[int, int]
+    mask_people: bool
+    state: Path
+
+    @property
+    def image(self) -> Path:
+        return self.state / f"camera_{self.camera}.npy"
+
+    @property
+    def report(self) -> Path:
+        """Written last: the camera is done."""
+        return self.state / f"camera_{self.camera}.json"
+
+    def digest(self) -> str:
+        """Of everything that the result depends on; files by size and time, as Snakemake sees them."""
+        stats = [path.stat() if path and path.is_file() else None for path in (*self.frames, *self.masks)]
+        files = [(str(path), stat and (stat.st_size, stat.st_mtime_ns))
+                 for path, stat in zip((*self.frames, *self.masks), stats, strict=True)]  # fmt: skip
+        parts = json.dumps([files, self.shape, self.mask_people])
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 def write_backgrounds(
-    output: Path, views: Sequence[View], *, cameras: Sequence[int], every: int, root: Path, workers: int = 1
+    output: Path,
+    views: Sequence[View],
+    *,
+    cameras: Sequence[int],
+    every: int,
+    root: Path,
+    masks_root: Path,
+    mask_people: bool = False,
+    workers: int = 1,
 ) -> None:
     """Write uint8 (camera, height, width, 3), RGB, atomically; smaller images repeat their border.
+
+    Beside it, with the suffix .json: for each camera the frames, and where masks are, how often each pixel was person.
 
     Args:
         output: the .npy file.
         views: usable folders of one subject.
         cameras: camera numbers, in the order of the file.
         every: frames with (frame - 1) % every == 0 count; of a sequence without such a frame, its first.
-        root: the dataset tree.
+        root, masks_root: the dataset tree, and that of the masks.
+        mask_people: leave pixels of people out of the median.
 
     Frames that cannot be decoded are passed over and logged; a camera without a frame stays black.
     """
-    height, width = max(view.meta.height for view in views), max(view.meta.width for view in views)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".median", dir=output.parent) as scratch:
-        tasks = [
-            (_frames(views, camera, every, root), Path(scratch) / f"{camera}.raw", (height, width))
-            for camera in cameras
-        ]
-        done = list(in_order(_of_camera, tasks, workers=workers, what=f"S{views[0].folder.subject}: backgrounds"))
-    for camera, (_, used) in zip(cameras, done, strict=True):
-        if not used:
-            log.warning("S%d camera %d: no frame to make a background of", views[0].folder.subject, camera)
+    shape = max(view.meta.height for view in views), max(view.meta.width for view in views)
+    state = output.with_suffix(".state")
+    state.mkdir(parents=True, exist_ok=True)
+    tasks = []
+    for camera in cameras:
+        frames, masks = _files(views, camera, every, root, masks_root)
+        tasks.append(_Task(camera, frames, masks, shape, mask_people, state))
+    subject = views[0].folder.subject
+    for _ in in_order(_of_camera, tasks, workers=workers, what=f"S{subject}: backgrounds"):
+        pass
+    reports = {str(task.camera): read_json(task.report) for task in tasks}
+    for name, report in reports.items():
+        _warn(subject, name, report, mask_people=mask_people)
+        del report["digest"]
     with atomic_path(output) as temporary:
-        np.save(temporary, np.stack([image for image, _ in done]))
+        np.save(temporary, np.stack([np.load(task.image) for task in tasks]))
+    write_json(output.with_suffix(".json"), {"subject": subject, "mask_people": mask_people, "cameras": reports})
+    shutil.rmtree(state)
 
 
 def write_nothing(output: Path, *, cameras: int) -> None:
@@ -100,34 +110,105 @@ def write_nothing(output: Path, *, cameras: int) -> None:
         np.save(temporary, np.zeros((cameras, 1, 1, 3), np.uint8))
 
 
-def _frames(views: Sequence[View], camera: int, every: int, root: Path) -> list[Path]:
-    paths = []
+def _files(
+    views: Sequence[View], camera: int, every: int, root: Path, masks_root: Path
+) -> tuple[tuple[Path, ...], tuple[Path | None, ...]]:
+    """Paths of a camera's frames that count, and of their masks."""
+    frames: list[Path] = []
+    masks: list[Path | None] = []
     for view in views:
         if view.folder.camera == camera:
             chosen = view.frames[(view.frames - 1) % every == 0]
             numbers = chosen if len(chosen) else view.frames[:1]
-            paths += [view.folder.file(root, frame) for frame in numbers.tolist()]
-    return paths
+            frames += [view.folder.file(root, frame, FRAME_SUFFIX) for frame in numbers.tolist()]
+            masks += [
+                view.folder.file(masks_root, frame, MASK_SUFFIX) if known else None
+                for frame, known in zip(numbers.tolist(), np.isin(numbers, view.masks).tolist(), strict=True)
+            ]
+    return tuple(frames), tuple(masks)
 
 
-def _of_camera(task: tuple[list[Path], Path, tuple[int, int]]) -> tuple[UInt8[ndarray, "height width 3"], int]:
-    """Median image of some frames, and how many of them could be decoded."""
-    paths, scratch, (height, width) = task
+def _warn(subject: int, camera: str, report: dict[str, Any], *, mask_people: bool) -> None:
+    if not report["frames"]:
+        log.warning("S%d camera %s: no frame to make a background of", subject, camera)
+    elif mask_people and report["always_covered"]:
+        log.warning(
+            "S%d camera %s: people cover %.2f %% of the pixels in every frame; the background shows them there",
+            subject, camera, 100 * report["always_covered"],
+        )  # fmt: skip
+    elif not mask_people and report["mostly_covered"]:
+        log.warning(
+            "S%d camera %s: people cover %.2f %% of the pixels in more than half of the %d frames, and the background "
+            "shows them there. Set backgrounds.mask_people, or lower backgrounds.every",
+            subject, camera, 100 * report["mostly_covered"], report["frames"],
+        )  # fmt: skip
+
+
+def _of_camera(task: _Task) -> None:
+    """Median image of a camera and its report, unless both are there from a run that was stopped."""
+    digest = task.digest()
+    if task.report.is_file() and task.image.is_file() and read_json(task.report)["digest"] == digest:
+        log.info("camera %d is done already", task.camera)
+        return
+    height, width = task.shape
+    pixels, people = (task.state / f"camera_{task.camera}.{name}" for name in ("frames", "people"))
+    count = _Coverage(task.shape)
     used = 0
-    with scratch.open("wb") as raw:
-        for path in paths:
+    with pixels.open("wb") as frames, people.open("wb") as masks:
+        for path, mask in zip(task.frames, task.masks, strict=True):
             try:
                 image = read_frame(path)[:height, :width]
             except DataError as error:
                 log.warning("background: passed over %s: %s", path.name, error.what)
                 continue
-            short = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
-            raw.write(np.ascontiguousarray(np.pad(image, short, mode="edge")).data)
+            frames.write(_padded(image, task.shape).data)
+            count.add(mask, masks if task.mask_people else None)
             used += 1
-    if not used:
-        return np.zeros((height, width, 3), np.uint8), 0
-    stack = np.memmap(scratch, np.uint8, "r", shape=(used, height * width * 3))
-    result = median(stack).reshape(height, width, 3)
-    del stack
-    scratch.unlink()
-    return result, used
+    image = np.zeros((height, width, CHANNELS), np.uint8)
+    if used:
+        found = median_of_file(pixels, image.size, people if task.mask_people else None)
+        image = found.reshape(height, width, CHANNELS)
+    for scratch in (pixels, people):
+        scratch.unlink()
+    with atomic_path(task.image) as temporary:
+        np.save(temporary, image)
+    write_json(task.report, {"digest": digest, "frames": used} | count.report(used))
+
+
+class _Coverage:
+    """In how many frames each pixel was person."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._seen = np.zeros(shape, np.uint16)
+        self._frames = 0
+
+    def add(self, path: Path | None, copy: BinaryIO | None) -> None:
+        """Count a frame's mask, and append it to `copy` as bytes of 0 and 1; a frame without one shows nobody."""
+        person = np.zeros(self._seen.shape, np.uint8)
+        if path is not None:
+            try:
+                mask = read_mask(path)[: person.shape[0], : person.shape[1]] >= MASK_THRESHOLD
+            except DataError as error:
+                log.warning("background: passed over the mask %s: %s", path.name, error.what)
+            else:
+                person = _padded(mask.astype(np.uint8), self._seen.shape)
+                self._seen += person
+                self._frames += 1
+        if copy is not None:
+            copy.write(person.data)
+
+    def report(self, frames: int) -> dict[str, float | int]:
+        """Shares: mean and max over the pixels of the frames that were person, and how many pixels mostly or always."""
+        share = self._seen / max(1, self._frames)
+        return {
+            "masks": self._frames,
+            "person_mean": float(share.mean()),
+            "person_max": float(share.max()),
+            "mostly_covered": float((share > _COVERED).mean()),
+            "always_covered": float((self._seen == frames).mean()) if frames else 0.0,
+        }
+
+
+def _padded(image: UInt8[ndarray, "height width *channels"], shape: tuple[int, int]) -> UInt8[ndarray, "..."]:
+    short = [(0, full - have) for full, have in zip(shape, image.shape[:2], strict=True)]
+    return np.ascontiguousarray(np.pad(image, short + [(0, 0)] * (image.ndim - 2), mode="edge"))

@@ -10,7 +10,7 @@ from codebase.data.scan import scan
 from codebase.logs import log
 from codebase.paths import Paths
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: Config, *, subject: int, output: Path) -> None:
@@ -31,5 +31,7 @@ def run(config: Config, *, subject: int, output: Path) -> None:
         cameras=config.dataset.cameras,
         every=config.backgrounds.every,
         root=paths.dataset,
+        masks_root=paths.masks,
+        mask_people=config.backgrounds.mask_people,
         workers=config.runtime.workers,
     )
