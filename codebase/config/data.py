@@ -130,6 +130,12 @@ class ExtractConfig(Section):
         None, description="course: JSON of the cameras' intrinsics; default: Human3.6M's, which are built in"
     )
 
+    @model_validator(mode="after")
+    def _official_masks_are_files(self) -> ExtractConfig:
+        if self.door == "official" and self.masks == "difference":
+            raise ValueError("extract.masks of the official door are silhouettes, boxes or none: its masks are files")
+        return self
+
 
 class BackgroundsConfig(Section):
     """Per-pixel median over a subject's frames."""

@@ -90,10 +90,12 @@ def test_a_wrong_key_is_one_message_and_exit_code_2(in_house, house, key, value,
     assert not (house / "results").exists()
 
 
-def test_a_missing_tree_is_one_message_before_any_job(in_house):
-    done = in_house("snakemake", "--profile", "cluster_profiles/local", "--configfile", "configs/h36m.yaml")
+@pytest.mark.parametrize(("kind", "where"), [("tree", "data/h36m"), ("extract", "data/human36m")])
+def test_a_missing_tree_or_source_is_one_message_before_any_job(in_house, kind, where):
+    words = ("--profile", "cluster_profiles/local", "--configfile", "configs/h36m.yaml")
+    done = in_house("snakemake", *words, "--config", f"dataset={{kind: {kind}}}")
     assert done.returncode == 2
-    assert "where:    data/h36m" in done.stderr
+    assert f"where:    {where}\n" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Execute" not in done.stderr
 
@@ -141,15 +143,6 @@ def test_extraction_stands_where_rendering_does(in_house):
     jobs = counts(done.stdout)
     assert jobs["extract"] == jobs["backgrounds"] == jobs["crops"] == 4
     assert "synthesize" not in jobs
-
-
-def test_a_missing_source_is_one_message_before_any_job(in_house, house):
-    done = in_house("snakemake", "--profile", "cluster_profiles/local", *EXTRACT)
-    assert done.returncode == 2
-    assert "extract.source" in done.stderr
-    assert "where:    nowhere" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (house / "results/here/dataset").exists()
 
 
 def test_strides_that_do_not_fit_are_refused(in_house):
