@@ -67,10 +67,13 @@ def bodies_in_im(
                 here = mine[(keys["action"][mine] == action) & (keys["subaction"][mine] == subaction)]
                 pose = _pose(group, path)
                 here = here[keys["frame"][here] <= len(pose)]
+                # frames without a body are NaN
+                here = here[np.isfinite(pose[keys["frame"][here] - 1]).all(axis=(1, 2))]
+                own = np.asarray(group["betas"], dtype=np.float32) if "betas" in group else shape
                 turned = _matrices(pose[keys["frame"][here] - 1])
                 turned[:, 0] = R_world_im[here] @ turned[:, 0]
                 rows.append(here)
-                betas.append(np.broadcast_to(shape, (len(here), 10)))
+                betas.append(np.broadcast_to(own, (len(here), 10)))
                 rotmats.append(turned.astype(np.float32))
     if not rows:
         return np.zeros(0, int), Bodies(np.zeros((0, 10), np.float32), np.zeros((0, 24, 3, 3), np.float32))

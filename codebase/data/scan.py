@@ -157,7 +157,9 @@ def select_frames(view: View, every: int) -> tuple[Int32[ndarray, " frames"], li
     posed = listed[listed <= len(poses)]
     usable = (labelled(poses) | root_only(poses))[posed - 1]
     in_front = poses_in_front(view.meta)[posed - 1]
+    # a row of NaN alone is no damage: a frame of which the source says nothing
     expected = np.arange(1, len(poses) + 1, every, dtype=np.int32)
+    expected = expected[~np.isnan(poses[expected - 1]).all(axis=(1, 2))]
     left_out = {
         "no file for these frames": np.setdiff1d(expected, posed),
         f"no pose for these frames ({META} holds {len(poses)})": listed[listed > len(poses)],

@@ -36,8 +36,8 @@ CAMERA_NUMBERS = {name: number for number, name in H36M_CAMERAS.items()}
 # More poses place a camera no better.
 _MOST_ALIGNED = 2000
 ALIGNED_WORLD = (
-    "of this extraction, not Human3.6M's own: the first camera's frame turned so that z is up as well as the poses tell "
-    "(docs/datasets.md)"
+    "of this extraction, not Human3.6M's own: the first camera's frame turned so that z is up as well as the poses "
+    "tell (docs/datasets.md)"
 )
 OWN_WORLD = "Human3.6M's own, by metadata.xml"
 

@@ -2,8 +2,8 @@
 
 annot.h5 has a row for each frame and camera: `frame`, `camera` (serial number), `subject`, `action`, `subaction`,
 `pose/3d` (32 joints, camera frame, mm), and `intrinsics/<serial>` (fx, cx, fy, cy, fitted by that tool without
-distortion). It knows no extrinsics: those come from metadata.xml, or by aligning the cameras' poses. Frames are a subset
-of the video and keep its numbers.
+distortion). It knows no extrinsics: those come from metadata.xml, or by aligning the cameras' poses. Frames are a
+subset of the video and keep its numbers.
 """
 
 from __future__ import annotations

@@ -9,39 +9,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
+from codebase.data.doors.calibration import RigView3d
 from codebase.data.doors.difference import Room, person_mask, room_of, spread
+from codebase.data.doors.official.metadata import OfficialCamera
 from codebase.data.doors.tree import FolderWriter, TreeWriter
 from codebase.data.human36m import MASK_THRESHOLD, Folder, damage, read_frame, read_mask
 from codebase.errors import DataError
 
 _JPEG = b"\xff\xd8"
 Rgb = UInt8[ndarray, "height width 3"]
-
-
-class Pinhole(Protocol):
-    """What a folder's meta file needs to know of its camera; `RigView3d` and `OfficialCamera` both do."""
-
-    @property
-    def R(self) -> Float[ndarray, "3 3"]: ...  # noqa: D102, N802
-    @property
-    def T_mm(self) -> Float[ndarray, "3"]: ...  # noqa: D102, N802
-    @property
-    def f_px(self) -> Float[ndarray, "2"]: ...  # noqa: D102
-    @property
-    def c_px(self) -> Float[ndarray, "2"]: ...  # noqa: D102
-    @property
-    def distortion(self) -> Float[ndarray, "5"]: ...  # noqa: D102
-    @property
-    def width(self) -> int: ...  # noqa: D102
-    @property
-    def height(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -95,20 +77,6 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-class Source(Protocol):
-    """Pictures by their numbers."""
-
-    @property
-    def numbers(self) -> list[int]:
-        """All numbers there are, rising."""
-
-    def each(self, numbers: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Those pictures that there are, in rising order."""
-
-    def stamp(self) -> str:
-        """A text that changes when the files do."""
-
-
 @dataclass(frozen=True)
 class Files:
     """Pictures in files of their own."""
@@ -117,16 +85,16 @@ class Files:
 
     @property
     def numbers(self) -> list[int]:
-        """See `Source`."""
+        """All numbers there are, rising."""
         return sorted(self.paths)
 
     def each(self, numbers: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """See `Source`."""
+        """Those pictures of `numbers` that there are, in rising order."""
         for number in sorted(set(numbers) & set(self.paths)):
             yield number, _picture(self.paths[number])
 
     def stamp(self) -> str:
-        """See `Source`."""
+        """A text that changes when the files do."""
         stats = [path.stat() for path in self.paths.values()]
         newest = max((one.st_mtime_ns for one in stats), default=0)
         return f"{len(stats)} files, {sum(one.st_size for one in stats)} bytes, {newest}"
@@ -150,11 +118,11 @@ class Movie:
 
     @property
     def numbers(self) -> list[int]:
-        """See `Source`."""
+        """As of `Files`."""
         return list(range(1, self.count + 1))
 
     def each(self, numbers: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """See `Source`; what comes after damage is left out with the reason."""
+        """As of `Files`; what comes after damage is left out with the reason."""
         from codebase.data.doors.official.video import survey  # PyAV only where there is a video
 
         wanted = sorted(number for number in set(numbers) if 1 <= number <= self.count)
@@ -171,9 +139,13 @@ class Movie:
             yield number, Picture(reason=video.damage or "the video ends before")
 
     def stamp(self) -> str:
-        """See `Source`."""
+        """As of `Files`."""
         found = self.path.stat()
         return f"{self.path.name}, {found.st_size} bytes, {found.st_mtime_ns}"
+
+
+Source = Files | Movie
+Camera = RigView3d | OfficialCamera
 
 
 def numbered(folder: Path, pattern: str) -> dict[int, Path]:
@@ -214,7 +186,7 @@ MaskOf = Callable[[int, Picture], "UInt8[ndarray, 'h w'] | Bool[ndarray, 'h w'] 
 def write_view(
     tree: TreeWriter,
     folder: Folder,
-    camera: Pinhole,
+    camera: Camera,
     poses_world_mm: Float[ndarray, "instants 17 3"],
     source: Source,
     *,
@@ -256,7 +228,7 @@ def write_view(
 
 
 def _write_frame(
-    tree: TreeWriter, out: FolderWriter, frame: int, picture: Picture, camera: Pinhole, masks: MaskOf | None
+    tree: TreeWriter, out: FolderWriter, frame: int, picture: Picture, camera: Camera, masks: MaskOf | None
 ) -> None:
     name = f"{out.folder.name}/{out.folder.name}_{frame:06d}"
     reason = picture.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -34,7 +34,7 @@ def read_pickled(path: Path, key: str) -> Any:  # noqa: ANN401 - whatever plain 
         raise missing(path)
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
-            value = _unpickled(member)  # type: ignore[arg-type]
+            value = _unpickled(member)  # type: ignore[arg-type]  # zipfile's own kind of file
     except KeyError:
         raise DataError(f"The file lacks {key!r}.", where=path, expected=f"an npz with {key}") from None
     except Exception as error:  # a hostile or broken file can raise anything
@@ -45,7 +45,7 @@ def read_pickled(path: Path, key: str) -> Any:  # noqa: ANN401 - whatever plain 
     return value
 
 
-def _unpickled(member: BinaryIO) -> Any:  # noqa: ANN401 - as above
+def _unpickled(member: zipfile.ZipExtFile) -> Any:  # noqa: ANN401 - as above
     version = npy.read_magic(member)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(member)
