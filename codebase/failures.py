@@ -40,6 +40,12 @@ def tail(path: Path) -> str:
         return ""
 
 
+def last_lines(text: str, count: int) -> list[str]:
+    """The last lines that say something: those that only underline code of a traceback do not."""
+    lines = [line for line in text.rstrip().splitlines() if line.strip(" ^~")]
+    return lines[-count:]
+
+
 def last_words(logs: Iterable[Path]) -> str:
     """What to print after a failure: messages for people first, each once, with their logs; else a log's last lines."""
     messages: dict[str, list[Path]] = {}
@@ -51,9 +57,7 @@ def last_words(logs: Iterable[Path]) -> str:
             others.append(log)
     blocks = [f"{text}\n{_where(found)}" for text, found in messages.items()]
     for log in others:
-        lines = tail(log).rstrip().splitlines()[-_LAST_LINES:] or [
-            "(empty, or not there: the job ended before it began)"
-        ]
+        lines = last_lines(tail(log), _LAST_LINES) or ["(empty, or not there: the job ended before it began)"]
         blocks.append("\n".join([_where([log]), *(f"    {line}" for line in lines)]))
     return "\n\n".join(blocks)
 

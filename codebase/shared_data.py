@@ -32,7 +32,7 @@ def require_same_data(config: Config, root: Path) -> None:
         raise DataError(
             f"data_from names a run whose data are not there: {missing[0]} is missing.",
             where=root,
-            mend=f"make them first: bash train.sh local CONFIG --only-data, with the config that makes {root}",
+            mend=f"make them first: bash train.sh local CONFIG --until data, with the config that makes {root}",
         )
     theirs = read_config(given)
     differ = [name for name in data_stages(config) if stage_digest(config, name) != stage_digest(theirs, name)]

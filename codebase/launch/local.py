@@ -48,7 +48,7 @@ def run_sweep_here(options: argparse.Namespace, plan: Plan, config: Path, overri
     codes = []
     if plan.sweep.needs_data:
         print(f"First the data that all points share, in {plan.sweep.data}:", flush=True)
-        if code := run_dag(options, config, overrides, only_data=True):
+        if code := run_dag(options, config, overrides, until="data"):
             return code
     for number, point in enumerate(plan.sweep.points, start=1):
         print(f"Run {number} of {len(plan.sweep.points)}: {point.name}", flush=True)
@@ -68,10 +68,10 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def run_dag(options: argparse.Namespace, config: Path, overrides: Sequence[str], *, only_data: bool = False) -> int:
-    """The whole DAG of one config, or the part that makes its data."""
+def run_dag(options: argparse.Namespace, config: Path, overrides: Sequence[str], *, until: str | None = None) -> int:
+    """The whole DAG of one config, or the part of it that `until` or the options name."""
     paths = Paths(read_config(config, overrides))
-    targets = tuple(str(paths.checked(name)) for name in MARKERS) if only_data or options.only_data else ()
+    targets = _targets(paths, until or options.until)
     more = ["--nolock"] if options.nolock or _restarted() else []
     argv = dag_argv(config, overrides, cores=cores_of(options), gpus=gpus_of(options), more=more, targets=targets)
     print(shlex.join(argv), flush=True)
@@ -84,6 +84,12 @@ def run_dag(options: argparse.Namespace, config: Path, overrides: Sequence[str],
     if not targets:
         print(f"  report:  {paths.report}\n  metrics: {paths.metrics}")
     return 0
+
+
+def _targets(paths: Paths, until: str | None) -> tuple[str, ...]:
+    """The markers of the checks behind what is wanted; none for all."""
+    names = {None: (), "data": MARKERS}.get(until, (until,))
+    return tuple(str(paths.checked(name)) for name in names if name)
 
 
 def _failed(code: int, logs: Sequence[Path]) -> int:

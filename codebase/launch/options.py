@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+UNTIL = ("data", "enc_dec", "pose", "prior", "smpl", "hmr", "predictions")
 VIAS = ("local", "bsub", "sbatch", "submitit")
 
 
@@ -93,7 +94,9 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         "--executor", choices=("slurm", "local"), default="slurm", help="of submitit; local: a process of this machine"
     )
     group.add_argument(
-        "--only-data", action="store_true", help="stop when dataset, backgrounds, index and crops are there"
+        "--until",
+        choices=UNTIL,
+        help="stop when the data (index and crops), this network, or the predictions are there",
     )
     group.add_argument(
         "--time-budget", type=seconds, help="wall time of this run, such as 240m; stops and saves before"

@@ -98,11 +98,11 @@ def config_of(words: Sequence[str]) -> tuple[Path, list[str]]:
 
 
 def _plan_stage(options: argparse.Namespace, words: list[str], trains: bool) -> Plan:
-    if options.sweep or options.only_data:
+    if options.sweep or options.until:
         raise UserError(
             "A single stage is neither swept nor cut off.",
             expected="a config: launch --sweep enc_dec.seed=0,1 configs/mini.yaml",
-            mend="leave --sweep and --only-data out, or leave the stage out",
+            mend="leave --sweep and --until out, or leave the stage out",
         )
     if trains and "--time-budget" not in words and options.via != "local":
         words = [*words, "--time-budget", f"{options.minutes}m"]
@@ -126,19 +126,26 @@ def _plan_sweep(options: argparse.Namespace, config: Path, overrides: list[str])
     job = _job(options, tuple(points), f"posemill-{folder.name}", folder)
     data = None
     if sweep.needs_data:
-        inner = dag_command(options, folder, config, overrides, "--only-data", gpus=0)
+        inner = dag_command(options, folder, config, overrides, gpus=0, until="data")
         data = replace(_job(options, (inner,), f"posemill-{folder.name}-data", folder), gpus=0)
     return Plan(job, folder, tuple(point.root for point in sweep.points), data, sweep)
 
 
 def dag_command(
-    options: argparse.Namespace, folder: Path, config: Path, overrides: Sequence[str], *more: str, gpus: int = -1
+    options: argparse.Namespace,
+    folder: Path,
+    config: Path,
+    overrides: Sequence[str],
+    *more: str,
+    gpus: int | None = None,
+    until: str | None = None,
 ) -> Argv:
-    """What runs inside a job that does the whole DAG of one config."""
-    gpus = gpus_of(options) if gpus < 0 else gpus
+    """What runs inside a job that does the whole DAG of one config, or the part that `until` or the options name."""
+    gpus = gpus_of(options) if gpus is None else gpus
+    until = until or options.until
     needs = ["--cores", str(cores_of(options)), "--gpus", str(gpus), "--time-budget", f"{options.minutes}m"]
-    only = ["--only-data"] if options.only_data and "--only-data" not in more else []
-    return (*PYTHON, "launch", *_in_job(options, folder), *needs, *more, *only, str(config), *overrides)
+    part = ["--until", until] if until else []
+    return (*PYTHON, "launch", *_in_job(options, folder), *needs, *more, *part, str(config), *overrides)
 
 
 def _in_job(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:

@@ -115,10 +115,9 @@ def parse_squeue(line: str) -> JobState | None:
     if len(parts) < 6:
         return None
     job, _, word, where, *comment, folder = parts
+    reason = "" if where in ("(null)", "(None)") else where.strip("()")
     found = "|".join(comment)
-    return JobState(
-        job, word, where.strip("()") if where != "(null)" else "", None, "" if found == "(null)" else found, folder
-    )
+    return JobState(job, word, reason, None, "" if found == "(null)" else found, folder)
 
 
 def _ends(ids: Sequence[str]) -> dict[str, JobState]:

@@ -35,7 +35,7 @@ SURFACE = {
     "check-config": "",
     "schema": "--write",
     "launch": "--via --dry-run --cores --minutes --mem-mb --gpus --gpu-model --nodes --queue --account --gpu-syntax"
-    " --mem-per --setup --site --log --sweep --max-running --collect --wait --requeues --executor --only-data"
+    " --mem-per --setup --site --log --sweep --max-running --collect --wait --requeues --executor --until"
     " --time-budget --in-job --nolock",
     "status": "--json --watch --results",
     "profile": "--print",

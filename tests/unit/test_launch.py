@@ -268,7 +268,7 @@ def test_a_sweep_is_two_submissions_and_a_manifest(tools, tmp_path, capsys):
     )
     assert launch(sweep_words(tmp_path), STAGES) == 0
     scripts = (tmp_path / "scripts").read_text()
-    assert "--only-data" in scripts.partition("--array=0-1")[0]
+    assert "--until data" in scripts.partition("--array=0-1")[0]
     assert "#SBATCH --dependency=afterok:31\n" in scripts
     (manifest,) = (tmp_path / "r/sweeps").glob("*/sweep.json")
     assert [point["job"] for point in json.loads(manifest.read_text())["points"]] == ["32_0", "32_1"]
