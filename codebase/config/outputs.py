@@ -20,6 +20,9 @@ class EvaluateConfig(Section):
 
     per_act: bool = Field(True, description="also per act")
     per_subject: bool = Field(True, description="also per subject")
+    cameras: tuple[int, ...] | None = Field(
+        None, description="cameras whose frames are measured for poses and bodies; null: all; novel views: always all"
+    )
 
 
 class ReportConfig(Section):

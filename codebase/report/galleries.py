@@ -55,17 +55,20 @@ def novel_views(material: Material) -> Gallery | None:
         return None
     ours, empty = (psnr_db(m.astype(np.float64)) for m in (novel.mse_foreground, novel.mse_background_only))
     seen = np.isfinite(ours) & np.isfinite(empty)
-    chart = histogram(
-        {"novel view": ours[seen], "empty background": empty[seen]},
-        title="PSNR on the person, each pair of views", x_label="PSNR on the person, dB",
-    )  # fmt: skip
+    # without any mask nothing says where the person is
+    chart = None
+    if seen.any():
+        chart = histogram(
+            {"novel view": ours[seen], "empty background": empty[seen]},
+            title="PSNR on the person, each pair of views", x_label="PSNR on the person, dB",
+        )  # fmt: skip
     count = min(material.config.report.examples, len(novel.examples.input))
     order = _order(novel, ours)
     # evenly over the ranks of what predict drew, best and worst included: the best alone would flatter
     shown = [order[k] for k in np.linspace(0, len(order) - 1, count).round().astype(int)]
     strips = tuple(_strip(material, novel, number, ours, empty) for number in shown)
     caption = "PSNR on the person, all pairs of views: prediction (colour), empty background (grey); dashed: medians"
-    return Gallery(strips, ((caption, chart),))
+    return Gallery(strips, ((caption, chart),) if chart is not None else ())
 
 
 def _order(novel: NovelViews, ours: np.ndarray) -> list[int]:
@@ -91,6 +94,8 @@ def _strip(material: Material, novel: NovelViews, number: int, ours: np.ndarray,
     source, target = int(novel.source[row]), int(novel.target[row])
     camera = material.predictions.frames["camera"][target]
     caption = f"to camera {camera}. On the person {ours[row]:.1f} dB; empty background {empty[row]:.1f} dB"
+    if not np.isfinite(ours[row]):
+        caption = f"to camera {camera}. No mask says where the person is"
     return Example(material.predictions.label(source), _rank(ours, row), caption, pictures)
 
 
@@ -101,22 +106,24 @@ def _rank(values: Float[ndarray, " samples"], row: int) -> str:
 
 
 def poses(material: Material) -> Gallery | None:
-    """Poses by N-MPJPE rank, from the best to the worst."""
+    """Poses by N-MPJPE rank, from the best to the worst, of the frames whose true pose is known; None without any."""
     predictions = material.predictions
-    if predictions.pose_im_mm is None:
+    rows = predictions.labelled
+    if predictions.pose_im_mm is None or not len(rows):
         return None
-    guess, truth = predictions.pose_im_mm.astype(np.float64), predictions.truth_im_mm.astype(np.float64)
+    guess, truth = predictions.pose_im_mm[rows].astype(np.float64), predictions.truth_im_mm[rows].astype(np.float64)
     mean = np.broadcast_to(predictions.mean_im_mm.astype(np.float64), truth.shape)
     errors, plain, base = n_mpjpe(guess, truth), mpjpe(guess, truth), n_mpjpe(mean, truth)
     examples, scenes = [], []
     for choice in by_rank(errors, material.config.report.examples):
         row = choice.row
-        cut, _ = person(material, row, size=PERSON_PX)
+        cut, _ = person(material, int(rows[row]), size=PERSON_PX)
         caption = f"N-MPJPE {errors[row]:.0f} mm, MPJPE {plain[row]:.0f} mm; mean pose {base[row]:.0f} mm"
         drawing = two_views(guess[row], truth[row], label=f"{choice.why}: predicted and true pose, {caption}")
-        examples.append(Example(predictions.label(row), choice.why, caption, (("frame", data_uri(cut)),), drawing))
+        label = predictions.label(int(rows[row]))
+        examples.append(Example(label, choice.why, caption, (("frame", data_uri(cut)),), drawing))
         scenes.append(Scene(choice.why, truth[row], guess[row]))
-    spread = "N-MPJPE over all test frames: predicted (colour), mean pose (grey); dashed: medians"
+    spread = "N-MPJPE over the labelled test frames: predicted (colour), mean pose (grey); dashed: medians"
     charts = (
         (spread, _histogram(errors, base, "predicted", "mean pose")),
         ("MPJPE of each joint: predicted (colour), mean pose (grey)", _per_joint(guess, truth, mean)),
@@ -143,15 +150,28 @@ def bodies(material: Material, arrays: BodyArrays, head: str) -> Gallery | None:
     truth = material.predictions.truth_im_mm.astype(np.float64)
     joints = predicted.joints_im_mm.astype(np.float64)
     errors, base = mpjpe(joints, truth), mpjpe(np.broadcast_to(material.predictions.mean_im_mm, truth.shape), truth)
-    choices = by_rank(errors, material.config.report.examples)
+    rows = material.predictions.labelled
+    if len(rows):
+        ranked = by_rank(errors[rows], material.config.report.examples)
+        choices = [Choice(int(rows[choice.row]), choice.why) for choice in ranked]
+    else:
+        choices = _evenly(len(truth), material.config.report.examples)
     vertices = vertices_im_mm(arrays, predicted, [choice.row for choice in choices])
     examples, scenes = [], []
     for choice, mesh in zip(choices, vertices, strict=True):
+        known = bool(np.isfinite(errors[choice.row]))
         caption = f"MPJPE of its joints {errors[choice.row]:.0f} mm; mean pose {base[choice.row]:.0f} mm"
+        caption = caption if known else "the true pose is not known"
         pictures = _overlay(material, arrays, choice, mesh, COLOUR[head])
         examples.append(Example(material.predictions.label(choice.row), choice.why, caption, pictures))
-        scenes.append(Scene(choice.why, truth[choice.row], joints[choice.row], mesh))
+        scenes.append(Scene(choice.why, truth[choice.row] if known else None, joints[choice.row], mesh))
     return Gallery(tuple(examples), scenes=pack(scenes, arrays.faces))
+
+
+def _evenly(total: int, count: int) -> list[Choice]:
+    """Frames evenly apart, where there is no error to rank them by."""
+    rows = sorted(set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()))
+    return [Choice(row, f"row {row + 1} of {total}") for row in rows]
 
 
 def _overlay(

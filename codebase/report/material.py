@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from numpy import ndarray
 
 from codebase.config import Config
@@ -67,6 +67,11 @@ class Predictions:
     pose_im_mm: Float32[ndarray, "frames 17 3"] | None
     bodies: dict[str, Bodies]
     novel: NovelViews | None
+
+    @property
+    def labelled(self) -> Int64[ndarray, " labelled"]:
+        """Rows whose true pose is known."""
+        return np.flatnonzero(np.isfinite(self.truth_im_mm).all(axis=(1, 2)))
 
     def folder(self, row: int) -> Folder:
         """The folder in which the frame of `row` lies."""

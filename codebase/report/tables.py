@@ -23,6 +23,7 @@ MEANINGS = {
     "psnr_background_only_db": ("PSNR, background", "the same pixels, showing the target camera's empty background"),
     "psnr_all_db": ("PSNR, image", "peak signal-to-noise ratio of the whole crop"),
     "test_rows": ("frames", "frames of the test split"),
+    "test_labelled_rows": ("labelled frames", "frames of the test split on whose true poses joints are measured"),
     "test_excluded_folders": ("folders left out", "folders of the test split that were left out"),
     "test_excluded_frames": ("frames left out", "frames of the test split that were left out"),
     "test_excluded_masks": ("masks left out", "masks of the test split that were left out; their frames stay"),

@@ -18,10 +18,10 @@ from codebase.skeleton import H36M
 
 @dataclass(frozen=True)
 class Scene:
-    """One sample in the viewer; root-centred, im frame, mm. `vertices` may be missing."""
+    """One sample in the viewer; root-centred, im frame, mm. The truth and `vertices` may be missing."""
 
     label: str
-    truth_im_mm: Float[ndarray, "17 3"]
+    truth_im_mm: Float[ndarray, "17 3"] | None
     predicted_im_mm: Float[ndarray, "17 3"]
     vertices_im_mm: Float[ndarray, "vertices 3"] | None = None
 
@@ -40,7 +40,7 @@ def pack(scenes: Sequence[Scene], faces: Int[ndarray, "faces 3"] | None = None) 
         "scenes": [
             {
                 "label": scene.label,
-                "truth": _millimetres(scene.truth_im_mm),
+                "truth": None if scene.truth_im_mm is None else _millimetres(scene.truth_im_mm),
                 "guess": _millimetres(scene.predicted_im_mm),
                 "mesh": None if scene.vertices_im_mm is None else _millimetres(scene.vertices_im_mm),
             }

@@ -146,6 +146,7 @@ def check_predictions(config: Config, path: Path, against: Against) -> Figures:
         require(rows > 0, path, "There is no row.")
         file.visititems(lambda name, item: finite(item[:], path, name) if _must_be_finite(name, item) else None)
         truth = file["truth/joints_im_mm"][:]
+        finite(truth[file["frames/has_joints"][:]], path, "truth/joints_im_mm of the labelled rows")
         for name in ("pose/joints_im_mm", "smpl/joints_im_mm", "hmr/joints_im_mm"):
             require(name in file, path, f"{name} is missing.")
             shape = file[name].shape
@@ -179,12 +180,6 @@ def check_poses(joints_mm: Float[ndarray, "poses 17 3"], path: Path, name: str) 
     return worst
 
 
-def _must_befinite(name: str, item: object) -> bool:
-    # without a mask there is no foreground, so its error is NaN
-    is_float = isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.floating)
-    return is_float and name != "novel_view/mse_foreground"
-
-
 def _same_rows(keys: Int64[ndarray, " rows"], path: Path, against: Against) -> None:
     """The crops of a subject are exactly its rows in the indices."""
     given = indices(against)
@@ -197,6 +192,6 @@ def _same_rows(keys: Int64[ndarray, " rows"], path: Path, against: Against) -> N
 
 
 def _must_be_finite(name: str, item: object) -> bool:
-    # without a mask there is no foreground, so its error is NaN
+    # without a mask there is no foreground, so its error is NaN; true poses of labelled rows are looked at alone
     is_float = isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.floating)
-    return is_float and name != "novel_view/mse_foreground"
+    return is_float and name not in ("novel_view/mse_foreground", "truth/joints_im_mm")

@@ -25,7 +25,7 @@ from codebase.errors import DataError
 from codebase.files import open_h5, write_json
 from codebase.skeleton import H36M_ACTS
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger("posemill.evaluate")
 PerSample = Float[ndarray, " samples"]
 M_TO_MM = 1000.0
@@ -64,9 +64,17 @@ def run(config: Config, *, predictions: Path, bodies: list[Path], body: Path, ou
         found |= _counts(file)
         groups = _grouper(config)
         found |= groups(novel_views(file), rows.take(file["novel_view/source"][:]))
-        found |= groups(joint_errors(file), rows)
+        chosen = _chosen(config, file)
+        labelled = chosen[np.isfinite(file["truth/joints_im_mm"][:]).all(axis=(1, 2))[chosen]]
+        found["index/test_labelled_rows"] = float(len(labelled))
+        if len(labelled):
+            found |= groups(joint_errors(file, labelled), rows.take(labelled))
+        else:
+            log.info("no true poses: joint figures are left out")
         keys = {name: file[f"frames/{name}"][:] for name in ("subject", "action", "subaction", "frame")}
         known, truth = bodies_in_im(bodies, keys, file["frames/R_world_im"][:])
+        among = np.isin(known, chosen)
+        known, truth = known[among], truth.take(np.flatnonzero(among))
         if len(known):
             found |= groups(vertex_errors(file, known, truth, BodyLayer(load_body(body))), rows.take(known))
         else:
@@ -75,6 +83,19 @@ def run(config: Config, *, predictions: Path, bodies: list[Path], body: Path, ou
         raise DataError("A figure is not finite.", where=predictions, mend="delete it and run predict again")
     write_json(output, found)
     log.info("wrote %d figures to %s", len(found), output)
+
+
+def _chosen(config: Config, file: h5py.File) -> Int[ndarray, " chosen"]:
+    """Rows of the cameras on which poses and bodies are measured."""
+    camera = file["frames/camera"][:]
+    wanted = config.evaluate.cameras
+    chosen = np.arange(len(camera)) if wanted is None else np.flatnonzero(np.isin(camera, wanted))
+    if not len(chosen):
+        raise DataError(
+            f"The test split has no frame of the cameras {list(wanted or ())}.", where="evaluate.cameras",
+            expected=f"cameras among {sorted(set(camera.tolist()))}",
+        )  # fmt: skip
+    return chosen
 
 
 def _counts(file: h5py.File) -> dict[str, float]:
@@ -99,7 +120,9 @@ def summarise(values: Mapping[str, PerSample], rows: Rows, *, per_act: bool, per
     """Means over all samples, per act and per subject; samples that are not finite (an empty mask) count nowhere."""
     groups: list[tuple[str, Bool[ndarray, " samples"]]] = [("", np.ones(len(rows.subject), bool))]
     if per_act:
-        groups += [(f"/act_{a:02d}_{H36M_ACTS[a]}", rows.action == a) for a in np.unique(rows.action).tolist()]
+        groups += [
+            (f"/act_{a:02d}_{H36M_ACTS.get(a, 'own')}", rows.action == a) for a in np.unique(rows.action).tolist()
+        ]
     if per_subject:
         groups += [(f"/S{s}", rows.subject == s) for s in np.unique(rows.subject).tolist()]
     return {
@@ -123,9 +146,12 @@ def novel_views(file: h5py.File) -> dict[str, PerSample]:
     }
 
 
-def joint_errors(file: h5py.File) -> dict[str, PerSample]:
-    """MPJPE, N-MPJPE and PA-MPJPE (mm, 17 joints, root-centred) of each model and of the mean pose and body."""
-    truth = file["truth/joints_im_mm"][:].astype(np.float64)
+def joint_errors(file: h5py.File, labelled: Int[ndarray, " samples"]) -> dict[str, PerSample]:
+    """MPJPE, N-MPJPE and PA-MPJPE (mm, 17 joints, root-centred) of each model and of the mean pose and body.
+
+    Of the rows `labelled` alone: a pose that is not known is measured against nothing.
+    """
+    truth = file["truth/joints_im_mm"][:][labelled].astype(np.float64)
     sources = {
         "pose/": "pose/joints_im_mm",
         "pose/mean_pose_": "baseline/joints_im_mm",
@@ -136,7 +162,8 @@ def joint_errors(file: h5py.File) -> dict[str, PerSample]:
     }
     errors: dict[str, PerSample] = {}
     for prefix, key in sources.items():
-        predicted = np.broadcast_to(file[key][:].astype(np.float64), truth.shape)
+        values = file[key][:].astype(np.float64)
+        predicted = np.broadcast_to(values[labelled] if values.ndim == 3 else values, truth.shape)
         for name in ("mpjpe", "n_mpjpe", "pa_mpjpe"):
             errors[f"{prefix}{name}_mm"] = getattr(metrics, name)(predicted, truth)
     return errors

@@ -34,7 +34,7 @@ from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
 from codebase.training.state import Checkpoint, load_checkpoint
 
-VERSION = 1
+VERSION = 2
 FORMAT = "posemill.predictions"
 log = logging.getLogger("posemill.predict")
 
@@ -155,6 +155,7 @@ def _write_frames(file: h5py.File, index: Index, store: CropStore) -> None:
         file[f"frames/{name}"] = getattr(index, name)
     file["frames/R_world_im"] = store.R_world_im
     file["frames/root_world_mm"] = store.root_world_mm
+    file["frames/has_joints"] = store.has_joints
     file["truth/joints_im_mm"] = store.joints_im_mm
     file.attrs["counts"] = json.dumps(index.counts)
 

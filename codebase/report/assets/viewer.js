@@ -14,7 +14,7 @@ class Viewer {
     this.faces = this.data.faces ? unpack(this.data.faces, Uint16Array) : null;
     this.scenes = this.data.scenes.map((s) => ({
       label: s.label,
-      truth: unpack(s.truth, Int16Array),
+      truth: s.truth ? unpack(s.truth, Int16Array) : null,
       guess: unpack(s.guess, Int16Array),
       mesh: s.mesh ? unpack(s.mesh, Int16Array) : null,
     }));
@@ -94,7 +94,7 @@ class Viewer {
     context.clearRect(0, 0, size, size);
     this.floor(context, style);
     if (scene.mesh && this.faces) this.mesh(context, this.project(scene.mesh));
-    this.skeleton(context, this.project(scene.truth), () => style.getPropertyValue("--truth"), 3.2);
+    if (scene.truth) this.skeleton(context, this.project(scene.truth), () => style.getPropertyValue("--truth"), 3.2);
     const colour = (side) => style.getPropertyValue("--" + side);
     this.skeleton(context, this.project(scene.guess), colour, scene.mesh ? 2 : 4);
   }
