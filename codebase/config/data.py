@@ -34,7 +34,7 @@ class DatasetConfig(Section):
     subjects: tuple[PositiveInt, ...] = Field(H36M_SUBJECTS, description="subjects to use")
     acts: tuple[int, ...] = Field(tuple(range(2, 17)), description="Human3.6M action numbers, 2 to 16")
     subacts: tuple[int, ...] = Field((1, 2), description="subactions")
-    cameras: tuple[int, ...] = Field(H36M_CAMERAS, description="cameras, 1 to 4 as in the folder names")
+    cameras: tuple[int, ...] = Field(H36M_CAMERAS, description="cameras, 1 to 99; Human3.6M has 1 to 4")
 
     @model_validator(mode="after")
     def _root_is_given(self) -> DatasetConfig:
@@ -108,6 +108,9 @@ class ExtractConfig(Section):
     every: PositiveInt = Field(
         1, description="write frames with (frame - 1) % every == 0; every other `every` must be a multiple of it"
     )
+    every_of: dict[PositiveInt, PositiveInt] = Field(
+        {}, description="another `every` for some subjects: {9: 1, 11: 1} keeps all frames of the test subjects"
+    )
     jpeg_quality: int = Field(95, ge=30, le=100, description="of frames that are not JPEGs already")
     masks: Literal["silhouettes", "boxes", "none", "difference"] = Field(
         "silhouettes",
@@ -152,6 +155,11 @@ class CropsConfig(Section):
     size: PositiveInt = Field(128, description="side of a crop, pixels")
     box_mm: PositiveFloat = Field(2000.0, description="side of the square about the root that a crop shows, mm")
     storage: Literal["raw", "jpeg"] = Field(
-        "raw", description="raw: images as they are; jpeg: about a quarter of the room, and slower to read"
+        "raw", description="raw: images as they are; jpeg: about a fifth of the bytes, and slower to read"
+    )
+    backgrounds: Literal["each", "rooms"] = Field(
+        "each",
+        description="each: the background of every crop is stored, fastest to read; rooms: it is cut out of the "
+        "camera's room whenever it is read, which takes half the bytes and more time",
     )
     jpeg_quality: int = Field(95, ge=50, le=100, description="of `storage: jpeg`; colours stay at full resolution")

@@ -23,7 +23,7 @@ from codebase.data.packbits import pack
 from codebase.data.parallel import in_order
 from codebase.data.pixels import PixelWriter, encode_jpeg
 from codebase.data.resample import after_reduction, reduction
-from codebase.data.rooms import write_rooms
+from codebase.data.rooms import write_backgrounds_of_crops, write_rooms
 from codebase.data.scan import labelled
 from codebase.errors import DataError
 from codebase.files import create_h5, missing
@@ -162,6 +162,8 @@ def write_crops(
             factor=np.array([reduction(item) for item in affine], np.int64), affine=affine, background=background,
             camera_row={camera: row for row, camera in enumerate(cameras)},
         )  # fmt: skip
+        if config.backgrounds == "each":
+            write_backgrounds_of_crops(file, total, config.size)
         for name in ("action", "subaction", "camera", "frame", "has_mask", "has_joints", "joints_im_mm",
                      "root_world_mm", "R_world_im", "R", "T_mm", "f_px", "c_px"):  # fmt: skip
             file[name] = getattr(rows, name)

@@ -65,11 +65,13 @@ def _unpack(packed: np.ndarray, out: np.ndarray) -> int:  # pragma: no cover - c
 
 
 @kernel
-def _unpack_all(packed: np.ndarray, start: np.ndarray, stop: np.ndarray, out: np.ndarray) -> int:  # pragma: no cover
+def _unpack_all(
+    packed: np.ndarray, start: np.ndarray, stop: np.ndarray, out: np.ndarray, places: np.ndarray
+) -> int:  # pragma: no cover - compiled
     for i in range(len(start)):
         if start[i] == stop[i]:
-            out[i] = 0
-        elif _unpack(packed[start[i] : stop[i]], out[i]) != out.shape[1]:
+            out[places[i]] = 0
+        elif _unpack(packed[start[i] : stop[i]], out[places[i]]) != out.shape[1]:
             return i
     return -1
 
@@ -87,13 +89,14 @@ def unpack(
     packed: UInt8[ndarray, " bytes"],
     start: Int64[ndarray, " masks"],
     stop: Int64[ndarray, " masks"],
-    out: UInt8[ndarray, "masks pixels"],
+    out: UInt8[ndarray, "batch pixels"],
+    places: Int64[ndarray, " masks"],
 ) -> None:
-    """Unpack the masks packed[start[i]:stop[i]] into the rows of `out`.
+    """Unpack the masks packed[start[i]:stop[i]] into the rows places[i] of `out`.
 
     Raises:
         ValueError: one does not give as many pixels as a row has.
     """
-    wrong = _unpack_all(packed, start, stop, out)
+    wrong = _unpack_all(packed, start, stop, out, places)
     if wrong >= 0:
         raise ValueError(f"the mask at bytes {start[wrong]} to {stop[wrong]} is damaged")

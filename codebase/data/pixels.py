@@ -1,8 +1,8 @@
 """The pixels of a file of crops, written row by row and read back in whole batches.
 
-Images are raw (contiguous, so that a batch costs what a plain memory map costs) or JPEG; masks are packed without loss;
-backgrounds are cut out of the rooms. The bytes of packed rows lie one after another in `{name}_bytes`; those of row i
-are `{name}_bytes[{name}_start[i] : {name}_start[i + 1]]`.
+Images are raw (contiguous, so that a batch costs what a plain memory map costs) or JPEG; masks are packed without
+loss; backgrounds are raw, or cut out of the rooms. The bytes of packed rows lie one after another in `{name}_bytes`;
+those of row i are `{name}_bytes[{name}_start[i] : {name}_start[i + 1]]`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy import ndarray
 from codebase.data.packbits import unpack
 from codebase.data.rooms import cut_room
 from codebase.errors import DataError
+from codebase.render.jit import kernel
 
 PIXELS = ("image", "background", "mask")
 _COPY_BYTES = 1 << 24
@@ -106,6 +107,7 @@ class PixelReader:
         self._image = None if self._compressed else map_dataset(path, file["image"])
         self._bytes = {name: map_dataset(path, file[f"{name}_bytes"]) for name in packed}
         self._start = {name: file[f"{name}_start"][:] for name in packed}
+        self._background = map_dataset(path, file["background"]) if "background" in file else None
         self._rooms = [map_dataset(path, file[f"rooms/{number}"]) for number in range(len(file["rooms"]))]
         self._room, self._crop_from_room = file["room"][:], file["crop_from_room"][:]
 
@@ -115,7 +117,9 @@ class PixelReader:
         Raises:
             DataError: a packed image or mask is damaged.
         """
-        if name == "background":
+        if name == "background" and self._background is not None:
+            _copy(self._background.reshape(len(self._background), -1), rows, out.reshape(len(out), -1), places)
+        elif name == "background":
             room = self._room[rows]
             for number in np.unique(room):
                 mine = room == number
@@ -123,17 +127,16 @@ class PixelReader:
         elif name == "mask":
             self._read_masks(rows, out, places)
         elif self._image is not None:
-            out[places] = np.take(self._image, rows, axis=0)
+            _copy(self._image.reshape(len(self._image), -1), rows, out.reshape(len(out), -1), places)
         else:
             self._read_jpegs(rows, out, places)
 
     def _read_masks(self, rows: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
-        found, start = np.empty((len(rows), self.size * self.size), np.uint8), self._start["mask"]
+        start = self._start["mask"]
         try:
-            unpack(self._bytes["mask"], start[rows], start[rows + 1], found)
+            unpack(self._bytes["mask"], start[rows], start[rows + 1], out.reshape(len(out), -1), places)
         except ValueError as error:
             raise self._damaged(str(error)) from None
-        out[places] = found.reshape(-1, self.size, self.size)
 
     def _read_jpegs(self, rows: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
         packed, start = self._bytes["image"], self._start["image"]
@@ -145,6 +148,14 @@ class PixelReader:
 
     def _damaged(self, what: str) -> DataError:
         return DataError(f"The pixels cannot be read: {what}.", where=self.path, mend="run the stage crops again")
+
+
+@kernel
+def _copy(source: np.ndarray, rows: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:  # pragma: no cover
+    for i in range(len(rows)):
+        wanted, place = source[rows[i]], out[places[i]]
+        for pixel in range(len(place)):  # a whole-array assignment checks for overlaps and takes seven times as long
+            place[pixel] = wanted[pixel]
 
 
 def map_dataset(path: Path, dataset: h5py.Dataset) -> np.ndarray:

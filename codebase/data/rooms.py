@@ -20,6 +20,7 @@ from codebase.data.resample import after_reduction
 from codebase.render.jit import kernel
 
 LEVELS = 64.0
+_ROWS_A_PIECE = 256
 
 
 def write_rooms(
@@ -55,6 +56,20 @@ def write_rooms(
         room[row] = numbers[key]
         maps[row] = _from_room(affine[row], shrink, origins[room[row]])
     file["room"], file["crop_from_room"] = room, maps
+
+
+def write_backgrounds_of_crops(file: h5py.File, total: int, size: int) -> None:
+    """Write `background` (total, size, size, 3), cut out of the rooms of the file."""
+    out = file.create_dataset("background", (total, size, size, 3), np.uint8)
+    rooms = [room[:] for _, room in sorted(file["rooms"].items(), key=lambda item: int(item[0]))]
+    number, maps = file["room"][:], file["crop_from_room"][:]
+    for start in range(0, total, _ROWS_A_PIECE):
+        rows = np.arange(start, min(start + _ROWS_A_PIECE, total))
+        piece = np.empty((len(rows), size, size, 3), np.uint8)
+        for room in np.unique(number[rows]):
+            mine = np.flatnonzero(number[rows] == room)
+            cut_room(rooms[room], maps, rows[mine], piece, mine)
+        out[start : start + len(rows)] = piece
 
 
 def _from_room(affine: np.ndarray, factor: int, origin: np.ndarray) -> list[float]:

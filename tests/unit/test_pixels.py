@@ -28,7 +28,7 @@ def unpacked(packed, shape):
     joined = np.frombuffer(b"".join(packed), np.uint8)
     start = np.cumsum([0, *map(len, packed)])
     out = np.full((len(packed), int(np.prod(shape))), 9, np.uint8)
-    unpack(joined, start[:-1], start[1:], out)
+    unpack(joined, start[:-1], start[1:], out, np.arange(len(packed)))
     return out.reshape(-1, *shape)
 
 
@@ -96,9 +96,10 @@ def made(tmp_path):
     return own, list(files.values()), tmp_path / "background.npy", tmp_path
 
 
-def store_of(made, storage):
+def store_of(made, storage, kept="rooms"):
     own, indices, background, folder = made
-    changed = own.model_copy(update={"crops": own.crops.model_copy(update={"storage": storage})})
+    chosen = own.crops.model_copy(update={"storage": storage, "backgrounds": kept})
+    changed = own.model_copy(update={"crops": chosen})
     output = folder / f"{storage}.h5"
     crops.run(changed, subject=1, index=indices, background=background, output=output)
     return CropStore([output], read_index(indices[0]).key)
@@ -119,8 +120,11 @@ def test_both_storages_read_alike(made):
         assert len(file["image_bytes"]) < 16 * 48 * 48 * 3 / 2
 
 
-def test_the_background_of_a_crop_is_the_room_behind_it(made):
-    store, rooms = store_of(made, "raw"), np.load(made[2])
+@pytest.mark.parametrize("kept", ["each", "rooms"])
+def test_the_background_of_a_crop_is_the_room_behind_it(made, kept):
+    store, rooms = store_of(made, "raw", kept), np.load(made[2])
+    with h5py.File(store._pixels[0].path) as file:
+        assert ("background" in file) == (kept == "each")
     seen = store.gather(np.arange(16), ("image", "background", "mask"))
     for row in range(16):
         affine = store.crop_from_image[row]
