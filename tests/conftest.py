@@ -13,6 +13,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.cluster.scheduler"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("workflow", "cluster_profiles", "configs", "envs")
 

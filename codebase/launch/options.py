@@ -27,8 +27,8 @@ def seconds(text: str) -> float:
 
 
 def budget(wall_s: float) -> float:
-    """The part of the wall time that training may use; the rest is for the last save."""
-    return wall_s - min(120.0, 0.1 * wall_s)
+    """The part of the wall time that training may use; the rest is for the start of the job and for the last save."""
+    return wall_s - min(120.0, max(0.1 * wall_s, min(20.0, wall_s / 3)))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,8 @@
 # /etc/slurm/slurm.conf: Snakemake's jobstep plugin drops SLURM_CONF, so jobs find their cluster only there. A file that
 # is not ours stays as it is, and nothing starts. Exit codes: 0 done, 1 it failed, 3 it cannot run on this machine.
 #
-# Partitions: gpu (default), urgent (preempts gpu, the victim is requeued), cpu (one node without a GPU, always down).
+# Partitions: gpu (default), spare and urgent (a job of urgent preempts those of spare, which are requeued), cpu (one node
+# without a GPU, which never starts).
 # Memory: cgroup v1 where the host has it (state OUT_OF_MEMORY), or Slurm's own polling (FAILED, killed by signal 9);
 # POSEMILL_SLURM_MEMORY=cgroup|polling overrides the choice.
 set -euo pipefail
@@ -156,7 +157,8 @@ write_config() {
             i=$((i + 1))
         done
         node_line c0 $((NODE_PORT + i)) "State=DOWN Reason=never_started"
-        echo "PartitionName=gpu Nodes=n[0-$((NODES - 1))] Default=YES DefaultTime=10 PriorityTier=10 GraceTime=10"
+        echo "PartitionName=gpu Nodes=n[0-$((NODES - 1))] Default=YES DefaultTime=10 PriorityTier=10 PreemptMode=OFF"
+        echo "PartitionName=spare Nodes=n[0-$((NODES - 1))] DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10"
         echo "PartitionName=urgent Nodes=n[0-$((NODES - 1))] DefaultTime=10 PriorityTier=100 PreemptMode=OFF"
         echo "PartitionName=cpu Nodes=c0 DefaultTime=10"
     } >"$ROOT/slurm.conf"

@@ -141,9 +141,11 @@ def test_wrong_durations(text):
         cli.seconds(text)
 
 
-def test_the_budget_leaves_time_to_save():
+def test_the_budget_leaves_time_to_start_and_to_save():
     assert cli.budget(14400.0) == 14280
-    assert cli.budget(100.0) == 90
+    assert cli.budget(600.0) == 540
+    assert cli.budget(60.0) == 40
+    assert cli.budget(1.5) == 1.0
 
 
 def test_threads_are_bounded_unless_the_environment_does(monkeypatch):

@@ -1,0 +1,284 @@
+"""What clusters do to jobs, done to them for real: killed for memory and time, preempted, requeued, submitted twice.
+
+All of it to the training of the prior, which is small: it must end on the very bits of a training that nothing
+disturbed. Where a job has to last, the test stops its process (SIGSTOP), as a file server that hangs would, so that
+nothing depends on how fast the machine is.
+"""
+
+import os
+import signal
+import threading
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+import torch
+
+from tests.cluster.scheduler import call, script, wait_for
+from tests.cluster.workflows import LONG, House, end, history, written_by
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+STEPS = 200
+RUN = "results/tiny/runs/prior"
+TARGET = f"{RUN}/model_{STEPS}.pt"
+LOG = "results/tiny/logs/train_prior/all.log"
+OVERRIDES = f"prior={{steps: {STEPS}, save_every: 10, log_every: 1, validate_every: 50}}"
+STAGE = "train-prior"
+
+
+@pytest.fixture(scope="module")
+def make(slurm, tmp_path_factory):
+    """Makes houses; at the end no job and no Snakemake of theirs is left."""
+    houses = []
+
+    def made(name, **site):
+        houses.append(Trained(tmp_path_factory.mktemp(name) / "house", slurm, **site))
+        return houses[-1]
+
+    yield made
+    for house in houses:
+        house.end()
+
+
+class Trained(House):
+    """A house whose target is the prior's checkpoint."""
+
+    process = None
+
+    def train(self):
+        """Snakemake on its way to the checkpoint."""
+        self.process = self.start("--config", OVERRIDES, "--", TARGET)
+        return self.process
+
+    def job(self, **wanted):
+        """The only job of this house, once it is as wanted."""
+
+        def ask():
+            found = self.slurm.jobs(self.root)
+            return found and all(getattr(found[-1], key) == value for key, value in wanted.items()) and found[-1]
+
+        return wait_for(f"a job with {wanted}", ask, LONG)
+
+    def saved(self):
+        """The training's process, once its state is saved for the first time; it is stopped there."""
+
+        def ask():
+            assert self.process.poll() is None, self.said()
+            done = list((self.root / RUN).glob("state/*/state.pt"))
+            return done and self.processes(STAGE)
+
+        (process,) = wait_for("a saved state", ask, LONG, every=0.02)
+        process.suspend()
+        assert not (self.root / TARGET).exists(), "it was over before it was stopped: raise STEPS"
+        return process
+
+    def end(self):
+        if self.process is not None:
+            end(self.process)
+        for job in self.slurm.active(self.root):
+            call("scancel", job.id)
+
+
+@pytest.fixture(scope="module")
+def straight(slurm, tmp_path_factory):
+    """The checkpoint of the same training in one go, without a cluster."""
+    house = House(tmp_path_factory.mktemp("straight") / "house", slurm)
+    argv = [
+        "snakemake",
+        "--profile",
+        "cluster_profiles/local",
+        "--configfile",
+        "configs/tiny.yaml",
+        "--config",
+        OVERRIDES,
+    ]
+    house.say(*argv, "--", TARGET, timeout=LONG)
+    return torch.load(house.root / TARGET, weights_only=True)
+
+
+def assert_same(house, straight):
+    """The checkpoint is the one of the undisturbed run, and its history has each step once."""
+    found = torch.load(house.root / TARGET, weights_only=True)
+    assert found["step"] == straight["step"] == STEPS
+    assert found["model"].keys() == straight["model"].keys()
+    assert [name for name in found["model"] if not torch.equal(found["model"][name], straight["model"][name])] == []
+    assert found["history"] == straight["history"]
+    assert history(house.root / RUN) == list(range(1, STEPS + 1))
+    assert not (house.root / RUN / "state").exists()
+
+
+@contextmanager
+def kept_still(process):
+    """Keep a process stopped, also when the scheduler wakes it to tell it to end: a step that does not come back."""
+    over = threading.Event()
+
+    def stop():
+        with suppress(psutil.NoSuchProcess):
+            while not over.wait(0.005):
+                process.suspend()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def slowed(process, run):
+    """Let a process run a fiftieth of the time, until it says that it stops or is gone."""
+    over = threading.Event()
+
+    def hinder():
+        with suppress(psutil.NoSuchProcess):
+            while not over.is_set() and '"stopped"' not in (run / "progress.json").read_text():
+                process.suspend()
+                over.wait(0.98)
+                process.resume()
+                over.wait(0.02)
+
+    thread = threading.Thread(target=hinder)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_killed_for_memory_it_is_tried_again_with_more(make, straight):
+    house = make("memory", **{"set-resources": {"train_prior": {"mem_mb": "400 * attempt"}}})
+    house.finish(house.train())
+    first, *_, last = house.slurm.jobs(house.root)
+    # the step's state is OUT_OF_MEMORY, but the job's only FAILED, because Snakemake in it outlives the step
+    assert first.state in ("OUT_OF_MEMORY", "FAILED")
+    assert "oom-kill event" in house.said() or "exceeded memory limit" in house.said()
+    assert (first.memory_mb, first.gpus) == (400, 1)
+    assert last.state == "COMPLETED"
+    assert last.memory_mb >= 800
+    assert_same(house, straight)
+
+
+def test_before_its_time_is_over_it_leaves_and_the_next_job_goes_on(make, straight):
+    house = make("budget", **{"set-resources": {"train_prior": {"runtime": 1}}})
+    snakemake = house.train()
+    training = house.saved()
+    with slowed(training, house.root / RUN):
+        house.job(over=True)
+    house.finish(snakemake)
+    first, *_, last = house.slurm.jobs(house.root)
+    assert first.state == "FAILED", "the scheduler ended it"
+    assert first.id != last.id
+    assert "out of time: time budget" in house.said()
+    assert "resuming at step" in (house.root / LOG).read_text()
+    assert_same(house, straight)
+
+
+def test_killed_at_the_wall_the_next_job_goes_on(make, straight):
+    """The stage believes that it has four hours, and a step does not come back when the scheduler says TERM."""
+    house = make("wall")
+    snakemake = house.train()
+    training = house.saved()
+    job = house.job(state="RUNNING")
+    with kept_still(training):
+        call("scontrol", "update", f"JobId={job.id}", "TimeLimit=1")
+        house.job(id=job.id, over=True)
+    house.finish(snakemake)
+    first, *_, last = house.slurm.jobs(house.root)
+    assert first.state == "TIMEOUT"
+    assert first.id != last.id
+    assert "resuming at step" in (house.root / LOG).read_text()
+    assert_same(house, straight)
+
+
+def test_preempted_it_comes_back(make, straight):
+    house = make("preempted", **{"default-resources": {"slurm_partition": "spare"}})
+    snakemake = house.train()
+    house.saved()
+    job = house.job(state="RUNNING")
+    wants = ["--partition=urgent", f"--nodelist={job.node}", "--nodes=1", "--gpus=2", "--mem=50M"]
+    where = [f"--chdir={house.root.parent}", "--output=/dev/null"]
+    urgent = call("sbatch", "--parsable", *wants, *where, "--wrap=true").strip()
+    house.finish(snakemake)
+    (last,) = house.slurm.jobs(house.root)
+    assert (last.id, last.state) == (job.id, "COMPLETED"), "the same job, requeued by the scheduler"
+    assert last.restarts >= 1
+    assert next(other for other in house.slurm.jobs() if other.id == urgent).state == "COMPLETED"
+    assert "resuming at step" in (house.root / LOG).read_text()
+    assert_same(house, straight)
+
+
+def test_requeued_by_hand_it_comes_back(make, straight):
+    house = make("requeued")
+    snakemake = house.train()
+    house.saved()
+    job = house.job(state="RUNNING")
+    call("scontrol", "requeue", job.id)
+    house.finish(snakemake)
+    (last,) = house.slurm.jobs(house.root)
+    assert (last.id, last.state) == (job.id, "COMPLETED")
+    assert last.restarts == 1
+    assert "resuming at step" in (house.root / LOG).read_text()
+    assert_same(house, straight)
+
+
+def test_the_controller_may_be_away_while_a_job_ends(make, straight):
+    house = make("controller")
+    snakemake = house.train()
+    training = house.saved()
+    assert script("controller", "stop").returncode == 0
+    try:
+        training.resume()
+        wait_for("the checkpoint", (house.root / TARGET).is_file, LONG)
+        wait_for("the end of the training", lambda: not house.processes(STAGE), LONG)
+        assert snakemake.poll() is None, house.said()
+    finally:
+        assert script("controller", "start").returncode == 0
+    house.finish(snakemake)
+    (job,) = house.slurm.jobs(house.root)
+    assert (job.state, job.restarts) == ("COMPLETED", 0)
+    assert_same(house, straight)
+
+
+def test_snakemake_killed_and_started_again_has_no_double_writer(make, straight):
+    """The new Snakemake knows nothing of the old one's job and submits the same training again, while it runs."""
+    house = make("killed")
+    snakemake = house.train()
+    training = house.saved()
+    os.killpg(snakemake.pid, signal.SIGKILL)
+    snakemake.wait()
+    assert len(house.slurm.active(house.root)) == 1, "the job of the killed Snakemake does not run on"
+    house.say("snakemake", "--unlock", "--configfile", "configs/tiny.yaml", "--config", OVERRIDES)
+    with written_by(house.root / RUN) as writers:
+        again = house.train()
+        both = wait_for("the second copy", lambda: len(found := house.processes(STAGE)) == 2 and found, LONG)
+        (second,) = (process for process in both if process.pid != training.pid)
+        wait_for("the second copy's log", lambda: "waiting: " in (house.root / LOG).read_text(), LONG)
+        assert len(house.slurm.active(house.root)) == 2
+        training.resume()
+        house.finish(again)
+    assert writers == [training.pid], f"{second.pid} wrote, too"
+    wait_for("the end of both jobs", lambda: not house.slurm.active(house.root), LONG)
+    assert [job.state for job in house.slurm.jobs(house.root)] == ["COMPLETED", "COMPLETED"]
+    told = (house.root / LOG).read_text()
+    assert "finished" in told
+    assert f"of {STEPS}, " not in told, "the second copy trained"
+    assert_same(house, straight)
+
+
+def test_ctrl_c_cancels_what_was_submitted_and_the_next_start_goes_on(make, straight):
+    house = make("interrupted")
+    snakemake = house.train()
+    house.saved()
+    os.killpg(snakemake.pid, signal.SIGINT)
+    assert snakemake.wait(LONG) != 0
+    wait_for("an empty queue", lambda: not house.slurm.active(house.root), LONG)
+    assert not house.processes(STAGE)
+    (first,) = house.slurm.jobs(house.root)
+    assert first.state == "CANCELLED"
+    assert not (house.root / TARGET).exists()
+    house.finish(house.train())
+    assert "resuming at step" in (house.root / LOG).read_text()
+    assert_same(house, straight)
