@@ -326,5 +326,24 @@ def test_left_out_folders_are_tried_again_and_old_ones_do_not_stay(official, tmp
     assert len(run(config)["folders"]) == 4
 
 
+def test_a_link_that_leads_nowhere_is_named(official, tmp_path):
+    path = official.video(1, 2, 1, 1)
+    path.unlink()
+    path.symlink_to(tmp_path / "gone.mp4")
+    content = run(configured(official.root, tmp_path))
+    only_left_out(content, FIRST, "not in the source", f"{path.name} is no file")
+
+
+def test_poses_that_an_archive_lacks_cost_their_sequence(official, tmp_path):
+    official.poses(1, 2, 1).unlink()
+    pack(official, tmp_path / "archives")
+    shutil.copy(official.root / "metadata.xml", tmp_path / "archives")
+    (tmp_path / "archives/Poses_D3_Positions_mono_S1.tgz").unlink()
+    content = run(configured(tmp_path / "archives", tmp_path))
+    assert set(reasons(content)) == {folder_of(1, 2, 1, camera) for camera in (1, 2)}
+    assert all("D3_Positions/" in reason for reason in reasons(content).values())
+    assert len(content["folders"]) == 2
+
+
 def test_camera_names_are_the_files(official):
     assert official.video(1, 2, 1, 2).name.endswith(f".{CAMERA_NAMES[1]}.mp4")

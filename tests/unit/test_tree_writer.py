@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from codebase.data.doors import DOORS, open_door
 from codebase.data.doors.tree import open_tree, read_extracted
 from codebase.data.human36m import MASK_SUFFIX, META, Folder, list_frames, read_frame, read_mask, read_meta
-from codebase.errors import DataError
+from codebase.errors import DataError, UserError
 from tests.trees import camera, poses
 
 FOLDERS = [Folder(1, 2, 1, number) for number in (1, 2)]
@@ -150,6 +152,20 @@ def test_workers_write_through_their_own_copies(tmp_path):
     assert finish(tree)["counts"] == {
         "folders": 2, "frames": 4, "masks": 4, "left_out_folders": 0, "left_out_frames": 2, "left_out_masks": 0,
     }  # fmt: skip
+
+
+def test_a_full_disk_is_the_users_and_leaves_no_folder_out(tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    tree = opened(tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left") as error, tree.folder(FOLDERS[0]) as out:
+        out.frame(1, IMAGE)
+    assert not isinstance(error.value, DataError)
+    monkeypatch.undo()
+    write(tree)
+    assert [item["name"] for item in finish(tree)["left_out"]] == [FOLDERS[1].name]
 
 
 def test_scratch_lies_inside_and_is_emptied(tmp_path):

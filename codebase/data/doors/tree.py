@@ -21,7 +21,7 @@ from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, META, Folder, parse_folder, read_meta, write_meta
-from codebase.errors import DataError
+from codebase.errors import DataError, UserError
 from codebase.files import read_json, write_json, write_text
 from codebase.logs import log
 
@@ -78,8 +78,15 @@ class FolderWriter:
             raise DataError(f"Frame {number} has no name.", where=self.folder.name, expected=f"1 to {_LAST_FRAME}")
         target = self.path / f"{self.folder.name}_{number:06d}{suffix}"
         # no fsync: the folder's marker, written after all frames, says that they are complete
-        new = not target.exists()
-        target.write_bytes(content)
+        try:
+            new = not target.exists()
+            target.write_bytes(content)
+        except OSError as error:  # a full disk concerns every folder, so that nothing is left out for it
+            raise UserError(
+                f"The dataset's folder cannot be written: {error.strerror}",
+                where=target,
+                mend="make room there, or set dataset.root to another disk, and run again; what is finished stays",
+            ) from None
         return int(new)
 
 

@@ -43,6 +43,11 @@ class Plan(NamedTuple):
     masks: Item | None
     stamp: str
 
+    @property
+    def mono(self) -> Item:
+        """The poses in the camera's frame, which serve where those of the world are missing."""
+        return Item(MONO, self.video.prefix, self.video.camera)
+
 
 def extract(subject: int, config: Config, tree: TreeWriter) -> None:
     """Write the subject's folders; what cannot be had is left out with its reason.
@@ -131,17 +136,19 @@ class _Tasks(Collection[Task]):
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Task]:
-        waiting = {plan.video: plan for plan in self.plans}
         small = {item for p in self.plans for item in (p.poses, p.pixels, p.masks) if item is not None}
         files = self.source.gather(small, self.tree.scratch)
-        mono = {Item(MONO, p.video.prefix, p.video.camera) for p in self.plans if p.poses not in files}
+        mono = {plan.mono for plan in self.plans if plan.poses not in files}
         files |= self.source.gather(mono, self.tree.scratch)
+        waiting: dict[Item, Plan] = {}
+        for plan in self.plans:
+            if plan.poses in files or plan.mono in files:
+                waiting[plan.video] = plan
+            else:
+                _leave_out(self.tree, plan.folder, self.source.missing(plan.poses))
         for video, path in self._videos(set(waiting)):
             plan = waiting.pop(video)
-            poses = plan.poses if plan.poses in files else Item(MONO, video.prefix, video.camera)
-            if poses not in files:
-                _leave_out(self.tree, plan.folder, self.source.missing(plan.poses))
-                continue
+            poses = plan.poses if plan.poses in files else plan.mono
             yield Task(
                 plan.folder,
                 self.metadata.cameras[plan.folder.subject, plan.folder.camera],

@@ -173,8 +173,12 @@ def open_source(root: Path, subject: int) -> Source:
                 source.archives.append(Archive(path, kind))
             continue
         known = parse(path.relative_to(root.parent).as_posix())
-        if known is not None and known[0] == subject:
+        if known is None or known[0] != subject:
+            continue
+        if path.is_file():
             source.local.setdefault(known[1], path)
+        else:  # a link that leads nowhere
+            source.trouble(f"{path} is no file")
     return source
 
 
