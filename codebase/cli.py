@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, ConfigError, OutOfTimeError, UserError
 from codebase.failures import disk_is_full
 from codebase.launch.options import add_options, budget, seconds
 
+if TYPE_CHECKING:
+    from codebase.config import Config
+
 EXIT_INTERRUPTED = 130
+MEMBER = "TORCHELASTIC_RUN_ID"  # in the environment of the processes that torchrun starts
 # how a stage ended, in its log's last line
 ENDS = {OutOfTimeError: "out of time", UserError: "error", KeyboardInterrupt: "interrupted"}
 
@@ -100,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = arguments[0].replace("_", "-")
     options = build_parser().parse_args(arguments)
+    options.argv = arguments
+    if MEMBER in os.environ:
+        return importlib.import_module("codebase.training.spread").as_member(lambda: options.handler(options))
     try:
         return options.handler(options) or 0
     except UserError as error:
@@ -147,6 +155,16 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401 - as above
     check = commands.add_parser("check-config", help="check a config and print nothing if it is right")
     _add_config(check)
     _finish(check, _check_config)
+    data = commands.add_parser("check-data", help="say what lies in a folder of captures, and what looks wrong with it")
+    data.add_argument("root", type=Path, metavar="ROOT", help="a dataset tree, or any source that extract reads")
+    data.add_argument("--masks-root", type=Path, help="tree of the masks, if it is another than ROOT")
+    data.add_argument(
+        "--sheets", type=Path, metavar="FOLDER", help="of the contact sheets, default results/check_data/ROOT"
+    )
+    data.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, default one a core")
+    data.add_argument("--config", type=Path, help="whose subjects, acts, subactions and cameras are expected")
+    data.add_argument("--json", type=Path, metavar="FILE", help="write all that was found for programs")
+    _finish(data, _check_data)
     schema = commands.add_parser("schema", help="print the schema of the config, or write it and the docs' table")
     schema.add_argument("--write", action="store_true", help="write configs/schema.json and docs/config.md")
     _finish(schema, _schema)
@@ -188,23 +206,39 @@ def _run_stage(options: argparse.Namespace) -> None:
     config = read_config(options.config)
     limit_threads(config.runtime.threads if COMMANDS[options.stage].trains else 1)
     logs = importlib.import_module("codebase.logs")
-    logs.configure_logging()
+    logs.configure_logging(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     commit, start = importlib.import_module("codebase.provenance").git_commit(), time.monotonic()
     uses_gpu = COMMANDS[options.stage].trains or options.stage in ("embed", "predict")
-    logs.log_job(["python", "-m", "codebase", *sys.argv[1:]], commit=commit, gpu_names=uses_gpu)
+    alone = MEMBER not in os.environ
+    if alone:
+        logs.log_job(["python", "-m", "codebase", *sys.argv[1:]], commit=commit, gpu_names=uses_gpu)
     arguments = {name: getattr(options, name) for name in COMMANDS[options.stage].options}
     if COMMANDS[options.stage].trains:
         arguments["budget_s"] = None if options.time_budget is None else budget(options.time_budget)
     how = "done"
     try:
-        importlib.import_module(f"codebase.stages.{options.stage}").run(config, **arguments)
+        if not _spread(options, config):
+            importlib.import_module(f"codebase.stages.{options.stage}").run(config, **arguments)
     except BaseException as error:
         how = next(
             (end for kind, end in ENDS.items() if isinstance(error, kind)), "error" if disk_is_full(error) else "fault"
         )
         raise
     finally:
-        logs.log_end(how, time.monotonic() - start)
+        if alone:
+            logs.log_end(how, time.monotonic() - start)
+
+
+def _spread(options: argparse.Namespace, config: Config) -> bool:
+    """Run a training on several processes where its section asks for them and this is not one of them yet."""
+    stage = "train_hmr" if getattr(options, "name", "") == "train" else getattr(options, "stage", "")
+    if stage not in COMMANDS or not COMMANDS[stage].trains or MEMBER in os.environ:
+        return False
+    section = getattr(config, stage.removeprefix("train_"))
+    if section.gpus * section.nodes == 1:
+        return False
+    importlib.import_module("codebase.training.spread").launch(section, options.argv)
+    return True
 
 
 def limit_threads(threads: int) -> None:
@@ -222,6 +256,19 @@ def _check_config(options: argparse.Namespace) -> None:
     from codebase.config import read_config
 
     read_config(options.config, options.overrides)
+
+
+def _check_data(options: argparse.Namespace) -> None:
+    from codebase.config import read_config
+
+    limit_threads(1)
+    logs = importlib.import_module("codebase.logs")
+    logs.configure_logging()
+    importlib.import_module("codebase.check_data").check(
+        options.root, masks_root=options.masks_root, workers=max(options.workers, 1), say=print,
+        sheets=options.sheets or Path("results/check_data") / (options.root.resolve().name or "root"),
+        config=read_config(options.config) if options.config else None, json_file=options.json,
+    )  # fmt: skip
 
 
 def _schema(options: argparse.Namespace) -> None:
@@ -265,4 +312,7 @@ def _by_hand(options: argparse.Namespace) -> None:
     limit_threads(config.runtime.threads)
     importlib.import_module("codebase.logs").configure_logging()
     by_hand = importlib.import_module("codebase.by_hand")
-    by_hand.train(config) if options.name == "train" else by_hand.test(config, options.model_file)
+    if options.name == "test":
+        by_hand.test(config, options.model_file)
+    elif not _spread(options, config):
+        by_hand.train(config)

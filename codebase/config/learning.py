@@ -9,6 +9,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from codebase.config.base import Section
 
+Precision = Literal["auto", "fp32", "bf16"]
+# What changes no result but for the order of additions, so it stands in no digest.
+NO_RESULT = frozenset({"gpus", "nodes", "save_every"})
+_SMALL: Precision = Field("fp32", description="bf16 gains nothing here: the network is small")
+
 
 class TrainConfig(Section):
     """What every training stage shares."""
@@ -23,7 +28,20 @@ class TrainConfig(Section):
     log_every: PositiveInt = 50
     validate_every: PositiveInt = 500
     save_every: PositiveInt = Field(500, description="steps between saves of the resumable state")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    precision: Precision = Field("auto", description="auto: bf16 where the hardware has it")
+    gpus: PositiveInt = Field(
+        1, description="processes on each node, each on a GPU of its own; batch_size is of all together"
+    )
+    nodes: PositiveInt = Field(1, description="hosts; more than one needs Slurm's srun")
+
+    @model_validator(mode="after")
+    def _a_share_for_each_process(self) -> TrainConfig:
+        if self.batch_size % (self.gpus * self.nodes):
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared equally by {self.gpus * self.nodes} processes "
+                "(gpus x nodes)"
+            )
+        return self
 
 
 class EncDecConfig(TrainConfig):
@@ -83,6 +101,7 @@ class PoseConfig(TrainConfig):
     """3D pose from the embedding, few labels."""
 
     name: str = "pose"
+    precision: Precision = _SMALL
     label_subjects: tuple[PositiveInt, ...] = Field((1,), description="subjects whose labels may be used")
     hidden: PositiveInt = Field(1024, description="width of the network")
     layers: PositiveInt = Field(2, description="hidden layers")
@@ -96,6 +115,7 @@ class PriorConfig(TrainConfig):
     """Adversarial prior on pose and shape."""
 
     name: str = "prior"
+    precision: Precision = _SMALL
     poses: Path | None = Field(None, description="folder of AMASS-style npz; null: free synthetic poses")
     count: PositiveInt = Field(20000, description="number of free synthetic poses, or the most that is read of `poses`")
     held_out: float = Field(0.1, gt=0, lt=1, description="share of poses kept for calibration and validation")
@@ -108,6 +128,7 @@ class SmplConfig(TrainConfig):
     """SMPL from the embedding: joints, silhouettes in all views, prior."""
 
     name: str = "smpl"
+    precision: Precision = _SMALL
     label_subjects: tuple[PositiveInt, ...] = Field((1,), description="subjects whose joints may be used")
     mask_subjects: Literal["labelled", "train"] = Field(
         "train",
@@ -131,11 +152,27 @@ class SmplConfig(TrainConfig):
     silhouette_from: int = Field(50, ge=0, description="first step with silhouettes")
     silhouette_samples: PositiveInt = Field(5, description="samples a step that are drawn, each in all its views")
 
+    @model_validator(mode="after")
+    def _each_stream_is_shared(self) -> SmplConfig:
+        processes = self.gpus * self.nodes
+        for what, count in (("silhouette_samples", self.silhouette_samples), ("half of batch_size", self.pairs)):
+            if count % processes:
+                raise ValueError(f"{what}, {count}, cannot be shared equally by {processes} processes (gpus x nodes)")
+        return self
+
+    @property
+    def pairs(self) -> int:
+        """Samples a step whose two views must give one body."""
+        return max(1, self.batch_size // 2)
+
 
 class HmrConfig(TrainConfig):
     """Image to body: convolutional encoder, iterative regressor, SMPL."""
 
     name: str = "hmr"
+    label_subjects: tuple[PositiveInt, ...] | None = Field(
+        None, description="subjects whose joints and bodies may be used; null: all of split.train"
+    )
     widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), description="channels of the encoder's stages")
     blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), description="residual blocks of the encoder's stages")
     width: PositiveInt = Field(512, description="units of the regressor's hidden layers")

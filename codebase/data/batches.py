@@ -6,7 +6,7 @@ processes. Images stay uint8 (batch, height, width, channel); the trainer conver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from codebase.errors import DataError, UserError
 __all__ = [
     "CropStore",
     "Frames",
-    "Instants",
     "Rows",
     "Together",
     "ViewPairs",
@@ -35,14 +34,34 @@ class _Stream:
     """An endless stream of batches; a subclass says what the batch of a step is.
 
     The order depends on seed and step alone, so a stream whose `load_state_dict` got the step of another goes on
-    exactly as that one.
+    exactly as that one, also on another number of processes: these have contiguous shares of a batch.
+
+    Args:
+        count: of what there is to draw.
+        batch_size: of all processes together.
+        share: rank of this process and their number.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         if count == 0:
             raise UserError("There is nothing to draw batches from.", mend="widen the split, or see the exclusions")
         self.count, self.batch_size, self.seed, self.device, self.step = count, batch_size, seed, device, 0
         self._epoch, self._order = -1, np.zeros(0, np.int64)
+        rank, processes = share
+        if batch_size % processes:
+            raise UserError(
+                f"A batch of {batch_size} cannot be shared equally by {processes} processes.",
+                mend="make batch_size a multiple of gpus x nodes",
+            )
+        each = batch_size // processes
+        self._own = slice(rank * each, (rank + 1) * each)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self
@@ -67,7 +86,7 @@ class _Stream:
         self.step = state["step"]
 
     def _drawn(self, step: int) -> Int64[ndarray, " batch"]:
-        """Numbers below count for a step: every number once an epoch, in an order of the epoch's own."""
+        """Own share of the numbers below count for a step: each once an epoch, in an order of the epoch's own."""
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs, within = np.divmod(places, self.count)
         out = np.empty(self.batch_size, np.int64)
@@ -77,11 +96,11 @@ class _Stream:
                 self._epoch, self._order = int(epoch), order
             mine = epochs == epoch
             out[mine] = self._order[within[mine]]
-        return out
+        return out[self._own]
 
     def _uniform(self, step: int, draws: int) -> np.ndarray:
-        """(draws, batch) numbers in [0, 1) of a step."""
-        return np.random.default_rng((self.seed, 1, step)).random((draws, self.batch_size))
+        """(draws, own share) numbers in [0, 1) of a step."""
+        return np.random.default_rng((self.seed, 1, step)).random((draws, self.batch_size))[:, self._own]
 
 
 class Frames(_Stream):
@@ -100,8 +119,9 @@ class Frames(_Stream):
         batch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
+        share: tuple[int, int] = (0, 1),
     ) -> None:
-        super().__init__(len(rows), batch_size, seed, device)
+        super().__init__(len(rows), batch_size, seed, device, share)
         self.rows, self.gather = np.asarray(rows, np.int64), gather
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -122,13 +142,21 @@ class ViewPairs(_Stream):
     partner is a random image of the same subject in another act (in another instant, where there is but one act), so
     that it shares clothes and nothing else.
 
-    A batch holds `image`, `background`, `mask`, `has_mask`, `R_world_im`, `key` of the source view; the same with the
-    prefixes `target_` and `partner_`; and `subject`.
+    A batch holds `image`, `background`, `mask`, `has_mask`, `R_world_im` of the source view, and the same with the
+    prefixes `target_` and `partner_`.
     """
 
-    NAMES = ("image", "background", "mask", "has_mask", "R_world_im", "key")
+    NAMES = ("image", "background", "mask", "has_mask", "R_world_im")
 
-    def __init__(self, store: CropStore, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        store: CropStore,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         self.store = store
         start, views = runs(store.instant)
         pairs = views >= 2
@@ -140,7 +168,7 @@ class ViewPairs(_Stream):
                 mend="name more cameras, or see the exclusions in the index",
             )
         self._start, self._views = start[pairs], views[pairs]
-        super().__init__(len(self._start), batch_size, seed, device)
+        super().__init__(len(self._start), batch_size, seed, device, share)
         self._blocks = {
             "subject": _block_of_row(store.subject.astype(np.int64)),
             "act": _block_of_row(store.subject.astype(np.int64) * 100 + store.action),
@@ -150,7 +178,7 @@ class ViewPairs(_Stream):
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of a step; see the class."""
         source, target, partner = self.rows(step)
-        batch = self.store.gather(source, (*self.NAMES, "subject"))
+        batch = self.store.gather(source, self.NAMES)
         for prefix, rows in (("target_", target), ("partner_", partner)):
             batch |= {prefix + name: value for name, value in self.store.gather(rows, self.NAMES).items()}
         return batch
@@ -173,43 +201,6 @@ class ViewPairs(_Stream):
             drawn += np.where(drawn >= low, high - low, 0)
             partner = np.where(outside > 0, drawn, partner)
         return partner
-
-
-class Instants(_Stream):
-    """Whole instants: all their views, padded to the largest number of views, and which ones are `present`.
-
-    Args:
-        names: columns and pixels to gather, shapes (batch, views, ...); `row` and `present` (batch, views) are added.
-            Where a view is absent, the tensors repeat the instant's first view.
-        rows: consider only these rows of the store (default: all).
-    """
-
-    def __init__(
-        self,
-        store: CropStore,
-        names: Sequence[str],
-        *,
-        batch_size: int,
-        seed: int,
-        rows: Rows | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.store, self.names = store, tuple(names)
-        self._rows = np.arange(len(store)) if rows is None else np.sort(rows)
-        self._start, self._views = runs(store.instant[self._rows])
-        super().__init__(len(self._start), batch_size, seed, device)
-
-    def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of a step; see the class."""
-        return self.gather(self._drawn(step))
-
-    def gather(self, instants: Rows) -> dict[str, Tensor]:
-        """The batch of given instants (numbers below `count`)."""
-        place = np.arange(int(self._views.max()))
-        present = place < self._views[instants][:, None]
-        rows = self._rows[self._start[instants][:, None] + np.where(present, place, 0)]
-        own = {"row": torch.from_numpy(rows), "present": torch.from_numpy(present)}
-        return self.store.gather(rows, self.names) | own
 
 
 class Together:

@@ -96,12 +96,11 @@ class Generator(nn.Module):
         self.register_buffer("mean_6d", to_6d(mean))
 
     def forward(
-        self, count: int, generator: torch.Generator | None = None
+        self, noise: Float[Tensor, "batch noise"]
     ) -> tuple[Float[Tensor, "batch 24 3 3"], Float[Tensor, "batch 10"]]:
-        """`count` bodies: rotations and betas."""
-        noise = torch.randn(count, self.noise, generator=generator).to(self.mean_6d)
-        out = self.net(noise)
-        six = self.mean_6d + out[:, :-BETAS].reshape(count, BODY_JOINTS + 1, 6)
+        """Bodies of standard normal noise (`self.noise` numbers each): rotations and betas."""
+        out = self.net(noise).float()
+        six = self.mean_6d + out[:, :-BETAS].reshape(len(out), BODY_JOINTS + 1, 6)
         return from_6d(six), out[:, -BETAS:]
 
 

@@ -15,10 +15,12 @@ from codebase.errors import ConfigError
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.training import loop, optim
 from codebase.training.average import Average
-from codebase.training.novel_views import learn_step, measure, ordered_pairs
+from codebase.training.global_norm import whole_batch_norms
+from codebase.training.novel_views import learn_step, measure, ordered_pairs, paint_pairs
 from codebase.training.precision import place
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
+from codebase.training.team import team
 
 VERSION = 2
 
@@ -43,14 +45,15 @@ def run(
     section = config.enc_dec
     device = prepare(config.runtime, section.seed)
     train, val = (CropStore(crops, read_index(path).key) for path in (index_train, index_val))
-    net = place(_network(config, train.size), device)
+    net = whole_batch_norms(place(_network(config, train.size), device))
     average = Average(net, section.average_decay) if section.average_decay > 0 else None
     optimizer = optim.adam(section, net)
     best = net if average is None else average.net
     pairs = ordered_pairs(val, section.validation_pairs)
+    painter = team().wrap(net, paint_pairs)
 
     def update(batch: Batch, step: int) -> dict[str, torch.Tensor]:
-        found = learn_step(net, batch, section)
+        found = learn_step(painter, batch, section)
         norm = optim.step(found["loss"], optimizer, section.gradient_clip)
         if average is not None:
             average.update(net, step)
@@ -63,7 +66,7 @@ def run(
         section,
         modules={"net": net} | ({} if average is None else {"average": average}),
         optimizers={"main": optimizer},
-        batches=ViewPairs(train, batch_size=section.batch_size, seed=section.seed, device=device),
+        batches=ViewPairs(train, batch_size=section.batch_size, seed=section.seed, device=device, share=team().share),
         update=update,
         validate=validate if len(pairs[0]) else None,
         output=output,

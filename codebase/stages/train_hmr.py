@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +14,21 @@ from torch import Tensor
 
 from codebase.body.arrays import BodyArrays, load_body
 from codebase.config import Config
-from codebase.data.batches import CropStore, Frames, in_turn
+from codebase.data.batches import CropStore, Frames, Rows, in_turn
 from codebase.data.bodies import bodies_in_im
 from codebase.data.index import read_index
+from codebase.errors import DataError
 from codebase.models.hmr import build
 from codebase.models.rotations import FACING_CAMERA, chordal_mean
 from codebase.models.smpl import split
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
+from codebase.training.global_norm import whole_batch_norms
 from codebase.training.hmr_lesson import MM_TO_M, Lesson, prepare_images
 from codebase.training.precision import place
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
+from codebase.training.team import team
 
 VERSION = 1
 log = logging.getLogger("posemill.train_hmr")
@@ -47,7 +50,7 @@ def run(
 
     Args:
         config: the whole config; `hmr` and `runtime` are used.
-        index_train, index_val: index files; all subjects of the training split are learned from.
+        index_train, index_val: index files; rows of `hmr.label_subjects` with known joints are learned from.
         crops: crops/S{n}.h5 of the subjects of both.
         bodies: {dataset}/truth/S{n}.h5 of those subjects; without any, only joints are learned from.
         body: body file in SMPL layout.
@@ -55,17 +58,22 @@ def run(
         budget_s: seconds after which to save and leave with OutOfTimeError.
 
     Raises:
-        DataError: a file is missing or not in its format.
+        DataError: a file is missing or not in its format, or no row is labelled.
         OutOfTimeError: the budget is spent.
     """
     section = config.hmr
     device = prepare(config.runtime, section.seed)
     train, val = (Samples.load(crops, index, bodies) for index in (index_train, index_val))
     arrays = load_body(body)
+    rows = _labelled(train.store, section.label_subjects)
+    usable = torch.zeros(len(train.store), dtype=torch.bool)
+    usable[rows] = True
+    train = replace(train, has_body=train.has_body & usable)
     mean_rotmats, mean_betas = mean_body(train, arrays)
     if not train.has_body.any():
         log.info("no true bodies: learning from joints alone")
-    model = place(build(section, train.store.size, mean_rotmats=mean_rotmats, mean_betas=mean_betas), device)
+    model = build(section, train.store.size, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
+    model = whole_batch_norms(place(model, device))
     lesson = Lesson(section, model, arrays, train.store.box_mm).to(device)
     optimizer = optim.adam(section, model)
 
@@ -78,7 +86,12 @@ def run(
         modules={"hmr": model},
         optimizers={"hmr": optimizer},
         batches=Frames(
-            np.arange(len(train.store)), train.gather, batch_size=section.batch_size, seed=section.seed, device=device
+            rows,
+            train.gather,
+            batch_size=section.batch_size,
+            seed=section.seed,
+            device=device,
+            share=team().share,
         ),
         update=update,
         validate=lambda: assess(lesson, val, device, section.batch_size),
@@ -87,6 +100,19 @@ def run(
         budget_s=budget_s,
         extra={"mean_rotmats": mean_rotmats, "mean_betas": mean_betas, "size": torch.tensor(train.store.size)},
     )
+
+
+def _labelled(store: CropStore, subjects: tuple[int, ...] | None) -> Rows:
+    """Rows that may be learned from: joints are known, and the subject's labels may be used."""
+    mine = np.ones(len(store), bool) if subjects is None else np.isin(store.subject, subjects)
+    rows = np.flatnonzero(mine & store.has_joints)
+    if not len(rows):
+        raise DataError(
+            f"The training split has no row with known joints of {subjects or 'any subject'}.",
+            where="hmr.label_subjects",
+            mend="name subjects with poses and frames in split.train, or see the index' exclusions",
+        )
+    return rows
 
 
 @dataclass(frozen=True)
@@ -131,7 +157,7 @@ def mean_body(train: Samples, body: BodyArrays) -> tuple[Float[Tensor, "24 3 3"]
 def assess(lesson: Lesson, samples: Samples, device: torch.device, batch_size: int) -> dict[str, float]:
     """Errors on a split, mm: MPJPE of the 17 joints, PVE of the subset of vertices and that of the mean body."""
     joints, vertices, mean = [], [], []
-    for rows in in_turn(np.arange(len(samples.store)), batch_size):
+    for rows in in_turn(np.flatnonzero(samples.store.has_joints), batch_size):
         raw = {name: value.to(device) for name, value in samples.gather(rows).items()}
         batch = prepare_images(lesson.section, raw, training=False)
         rotmats, betas = split(lesson.predict(batch["image"])[0][-1])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool
+from numpy import ndarray
 from torch import Tensor
 
 from codebase.config import Config, PoseConfig
@@ -19,8 +21,10 @@ from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
 from codebase.models.encoder_decoder import rotate
 from codebase.models.pose import PoseNet, vertical_turns
 from codebase.training import loop, losses, optim
+from codebase.training.precision import autocast
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
+from codebase.training.team import team
 
 VERSION = 1
 COLUMNS = ("L_3d", "joints_im_mm", "R_world_im")
@@ -41,28 +45,33 @@ def run(
     embedding. The checkpoint holds the module `pose` and, in `extra`, `mean_joints_im_mm` (17, 3) of the labelled rows.
 
     Raises:
-        UserError: inputs are missing or do not fit, or the labelled subjects have no row.
+        UserError: inputs are missing or do not fit, or the labelled subjects have no row with known joints.
         OutOfTimeError: the budget is spent; the state is saved.
     """
     section = config.pose
     device = prepare(config.runtime, section.seed)
     subjects = [read_embeddings(path) for path in embeddings]
     train, val = (rows_of(subjects, read_index(path).key) for path in (index_train, index_val))
-    labelled = np.flatnonzero(np.isin(train["subject"].numpy(), section.label_subjects))
+    labelled = np.flatnonzero(np.isin(train["subject"].numpy(), section.label_subjects) & known(train))
     if not len(labelled):
         raise DataError(
-            f"The training split has no row of the labelled subjects {list(section.label_subjects)}.",
-            where="pose.label_subjects", mend="name subjects with frames in split.train, or see the index' exclusions",
-        )  # fmt: skip
+            f"The training split has no row with known joints of the labelled subjects {list(section.label_subjects)}.",
+            where="pose.label_subjects",
+            mend="name subjects with poses and frames in split.train, or see the index' exclusions",
+        )
+    val = {name: values[torch.from_numpy(known(val))] for name, values in val.items()}
     joints = train["joints_im_mm"][labelled]
     net = PoseNet(section, train["L_3d"].shape[1])
     net.standardise(train["L_3d"], joints)
     net = net.to(device)
     optimizer = optim.adam(section, net)
+    each = team().wrap(net, PoseNet.each)
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
         points, target = augment(batch, section)
-        error = losses.mean_distance(net.each(points).flatten(0, 1), target.repeat(section.members, 1, 1))
+        with autocast(section.precision, device):
+            seen = each(points)
+        error = losses.mean_distance(seen.flatten(0, 1), target.repeat(section.members, 1, 1))
         norm = optim.step(error / net.spread_mm, optimizer, section.gradient_clip)
         return {"mpjpe_mm": error.detach(), "gradient_norm": norm}
 
@@ -77,6 +86,7 @@ def run(
             batch_size=section.batch_size,
             seed=section.seed,
             device=device,
+            share=team().share,
         ),
         update=update,
         validate=(lambda: figures(net, val, mean)) if len(val["subject"]) else None,
@@ -105,6 +115,11 @@ def rows_of(subjects: Sequence[Embeddings], keys: np.ndarray) -> dict[str, Tenso
     return {name: torch.from_numpy(np.concatenate(parts)) for name, parts in found.items()}
 
 
+def known(rows: dict[str, Tensor]) -> Bool[ndarray, " rows"]:
+    """Whether the pose of each row is known."""
+    return rows["joints_im_mm"].isfinite().all(dim=2).all(dim=1).numpy()
+
+
 def augment(batch: Batch, config: PoseConfig) -> tuple[Tensor, Tensor]:
     """L_3d and target, turned together about the world's vertical; noise on L_3d.
 
@@ -112,12 +127,12 @@ def augment(batch: Batch, config: PoseConfig) -> tuple[Tensor, Tensor]:
     """
     points, target = batch["L_3d"], batch["joints_im_mm"]
     if config.turn:
-        angle = (torch.rand(len(points)) * 2 * math.pi).to(points.device)
+        angle = (team().rand(len(points)) * 2 * math.pi).to(points.device)
         rotation = vertical_turns(batch["R_world_im"], angle)
         points, target = rotate(points, rotation), rotate(target, rotation)
     if config.noise > 0:
-        size = points.square().mean(dim=(0, 2), keepdim=True).sqrt()
-        points = points + config.noise * size * torch.randn(points.shape).to(points.device)
+        size = team().average(points.square().mean(dim=(0, 2), keepdim=True)).sqrt()
+        points = points + config.noise * size * team().randn(*points.shape).to(points.device)
     return points, target
 
 

@@ -23,8 +23,10 @@ from codebase.models.prior import Generator, Prior
 from codebase.models.rotations import chordal_mean
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
+from codebase.training.precision import autocast
 from codebase.training.runtime import prepare
 from codebase.training.state import run_digest
+from codebase.training.team import team
 
 VERSION = 1
 log = logging.getLogger("posemill.train_prior")
@@ -73,6 +75,7 @@ def run(config: Config, *, body: Path, output: Path, budget_s: float | None = No
         modules={"prior": prior, "generator": generator},
         optimizers=optimizers,
         batches=Frames(
+            # no share: every process sees the whole batch, see Spar
             np.arange(len(train.betas)),
             lambda rows: {"rotmats": train.rotmats[rows], "betas": train.betas[rows]},
             batch_size=section.batch_size,
@@ -99,29 +102,48 @@ class Spar:
         optimizers: dict[str, torch.optim.Optimizer],
     ) -> None:
         self.section, self.prior, self.generator, self.optimizers = section, prior, generator, optimizers
+        self.judge, self.make = team().wrap(prior, _judge_both), team().wrap(generator, Generator.__call__)
 
     def __call__(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Losses of one step on real bodies (`rotmats`, `betas`)."""
-        prior, clip = self.prior, self.section.gradient_clip
+        """Losses of one step on real bodies (`rotmats`, `betas`): of the whole batch also in a team."""
+        prior, clip, crew = self.prior, self.section.gradient_clip, team()
         prior.temperature.fill_(1.0)  # what a validation calibrated holds for its weights only
         rotmats, betas = batch["rotmats"], batch["betas"]
         made = round(self.section.generated * len(betas))
-        wrong_rotmats, wrong_betas = break_bodies(rotmats[made:], betas[made:])
-        fake_rotmats, fake_betas = self.generator(max(made, 2))
+        # bodies are broken with parts of others, so all processes break all of them alike, and then take their shares
+        wrong_rotmats, wrong_betas = break_bodies(rotmats[made:], betas[made:], crew.generator)
+        noise = torch.randn(max(made, 2), self.generator.noise, generator=crew.generator).to(betas)
         low = self.section.smoothing
-        on_real = prior(rotmats, betas)
-        on_wrong = prior(
-            torch.cat([wrong_rotmats, fake_rotmats.detach()[:made]]),
-            torch.cat([wrong_betas, fake_betas.detach()[:made]]),
-        )
-        loss = _cross_entropy(on_real, 1 - low) + _cross_entropy(on_wrong, low)
-        optim.step(loss, self.optimizers["prior"], clip)
-        losses = {"prior": loss, "accuracy": ((on_real > 0).float().mean() + (on_wrong < 0).float().mean()) / 2}
+        with autocast(self.section.precision, betas.device):
+            own = self.make(noise[crew.rank :: crew.size])
+            fake_rotmats, fake_betas = (part.detach() for part in (own if crew.size == 1 else self.generator(noise)))
+            on_real, on_wrong = self.judge(
+                *map(crew.mine, (rotmats, betas)),
+                crew.mine(torch.cat([wrong_rotmats, fake_rotmats[:made]])),
+                crew.mine(torch.cat([wrong_betas, fake_betas[:made]])),
+            )
+        loss = _cross_entropy(on_real.float(), 1 - low) + _cross_entropy(on_wrong.float(), low)
+        losses = {
+            "prior": loss,
+            "accuracy": ((on_real > 0).float().mean() + (on_wrong < 0).float().mean()) / 2,
+            "gradient_norm": optim.step(loss, self.optimizers["prior"], clip),
+        }
         if made >= 2:
-            fooled = prior.loss(fake_rotmats, fake_betas)
-            optim.step(fooled, self.optimizers["generator"], clip)
+            with autocast(self.section.precision, betas.device):
+                fooled = prior.loss(*own) if crew.size == 1 else _shared_loss(prior, own, len(noise))
+            losses["generator_gradient_norm"] = optim.step(fooled, self.optimizers["generator"], clip)
             losses["generator"] = fooled
         return losses
+
+
+def _judge_both(prior: Prior, *bodies: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of real and of wrong bodies (rotations and betas of each)."""
+    return prior(*bodies[:2]), prior(*bodies[2:])
+
+
+def _shared_loss(prior: Prior, own: tuple[Tensor, Tensor], count: int) -> Float[Tensor, ""]:
+    """`prior.loss` of bodies of which processes have unequal shares, `count` in all."""
+    return functional.softplus(-prior(*own)).sum() * (team().size / count)
 
 
 def _cross_entropy(logits: Float[Tensor, " batch"], label: float) -> Float[Tensor, ""]:

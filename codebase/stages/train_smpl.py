@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from codebase.training import loop, optim
 from codebase.training.runtime import prepare
 from codebase.training.smpl_lesson import MM_TO_M, VIEW_COLUMNS, Lesson, joints_about_root_m
 from codebase.training.state import Batch, load_checkpoint, run_digest
+from codebase.training.team import team
 
 VERSION = 1
 log = logging.getLogger("posemill.train_smpl")
@@ -121,12 +123,12 @@ class Samples:
         return cls(store, *map(torch.from_numpy, latents_of(latents, store.key)))
 
     def of(self, subjects: tuple[int, ...], what: str) -> Rows:
-        """Rows of subjects; DataError if there are none."""
-        rows = np.flatnonzero(np.isin(self.store.subject, subjects))
+        """Rows of subjects whose joints are known; DataError if there are none."""
+        rows = np.flatnonzero(np.isin(self.store.subject, subjects) & self.store.has_joints)
         if not len(rows):
             raise DataError(
-                f"The training split has no row of subjects {list(subjects)}.", where=what,
-                mend="name subjects with frames in split.train, or see the index' exclusions",
+                f"The training split has no row with known joints of subjects {list(subjects)}.", where=what,
+                mend="name subjects with poses and frames in split.train, or see the index' exclusions",
             )  # fmt: skip
         return rows
 
@@ -159,26 +161,23 @@ class Samples:
 def _streams(section: SmplConfig, train: Samples, device: torch.device) -> Together:
     labelled = train.of(section.label_subjects, "smpl.label_subjects")
     masked = labelled if section.mask_subjects == "labelled" else np.arange(len(train.store))
-    seed, samples = section.seed, section.silhouette_samples
+    common: dict[str, Any] = {"seed": section.seed, "device": device, "share": team().share}
     return Together(
-        labelled=Frames(labelled, train.gather, batch_size=section.batch_size, seed=seed, device=device),
-        masked=Frames(masked, train.gather_views, batch_size=samples, seed=seed, device=device),
-        twice=Frames(
-            np.arange(len(train.store)),
-            train.gather_twice,
-            batch_size=max(1, section.batch_size // 2),
-            seed=seed,
-            device=device,
-        ),
+        labelled=Frames(labelled, train.gather, batch_size=section.batch_size, **common),
+        masked=Frames(masked, train.gather_views, batch_size=section.silhouette_samples, **common),
+        twice=Frames(np.arange(len(train.store)), train.gather_twice, batch_size=section.pairs, **common),
     )
 
 
 def assess(head: SmplHead, layer: BodyLayer, samples: Samples, device: torch.device) -> dict[str, float]:
-    """Joint errors on a split, mm."""
+    """Joint errors on a split, mm, of the rows whose joints are known."""
+    known = np.flatnonzero(samples.store.has_joints)
+    if not len(known):
+        return {}
     found = []
-    for rows in in_turn(np.arange(len(samples.store)), 256):
+    for rows in in_turn(known, 256):
         rotmats, betas = split(head(samples.L_3d[rows].to(device), samples.L_app[rows].to(device)))
         found.append(joints_about_root_m(layer, betas, rotmats).cpu())
-    predicted, target = torch.cat(found).numpy() / MM_TO_M, samples.store.joints_im_mm
+    predicted, target = torch.cat(found).numpy() / MM_TO_M, samples.store.joints_im_mm[known]
     metrics = {"mpjpe_mm": mpjpe, "n_mpjpe_mm": n_mpjpe, "pa_mpjpe_mm": pa_mpjpe}
     return {name: float(metric(predicted, target).mean()) for name, metric in metrics.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -17,6 +19,7 @@ from codebase.skeleton import H36M
 from codebase.training.colour import random_maps, recolour
 from codebase.training.precision import autocast
 from codebase.training.state import Batch
+from codebase.training.team import team
 
 MM_TO_M = 0.001
 UNIT_M = 0.1  # losses on points count 100 mm as one
@@ -29,11 +32,11 @@ def prepare_images(section: HmrConfig, batch: Batch, *, training: bool = True) -
     if not training:
         image = _channels_first(batch["image"].float() / 255)
         return prepared | {"image": image, "joints_m": joints, "rotmats": rotmats}
-    device, count = joints.device, len(joints)
+    device, count, crew = joints.device, len(joints), team()
     image = _channels_first(_before_another_wall(section, batch))
-    flipped = (torch.rand(count) < section.flip).to(device)
+    flipped = (crew.rand(count) < section.flip).to(device)
     image, joints, rotmats = augment.mirror_some(image, joints, rotmats, flipped)
-    angle = (torch.randn(count) * section.turn_rad).to(device)
+    angle = (crew.randn(count) * section.turn_rad).to(device)
     turn = augment.roll_matrix(angle)
     rotmats = torch.cat([(turn @ rotmats[:, 0])[:, None], rotmats[:, 1:]], dim=1)
     image = augment.roll_image(image, angle)
@@ -42,13 +45,15 @@ def prepare_images(section: HmrConfig, batch: Batch, *, training: bool = True) -
 
 def _before_another_wall(section: HmrConfig, batch: Batch) -> Float[Tensor, "batch size size 3"]:
     """Person and room in colours of their own; some people before the background of another sample."""
-    mask, count = batch["mask"].float() / 255, len(batch["mask"])
-    pair = torch.stack([batch["image"], batch["background"].roll(1, 0)], dim=1).float() / 255
+    mask, count, crew = batch["mask"].float() / 255, len(batch["mask"]), team()
+    pair = torch.stack([batch["image"], crew.roll(batch["background"])], dim=1).float() / 255
     masks = torch.stack([mask, torch.zeros_like(mask)], dim=1)
-    (inside, shift), (outside, shift_outside) = (random_maps(count, section.colour) for _ in range(2))
+    (inside, shift), (outside, shift_outside) = (
+        map(crew.mine, random_maps(crew.size * count, section.colour, crew.generator)) for _ in range(2)
+    )
     person, room = (inside.to(mask), shift.to(mask)), (outside.to(mask), shift_outside.to(mask))
     image, wall = recolour(pair, masks, person, room).unbind(1)
-    moved = (torch.rand(count) < section.background).to(mask.device) & batch["has_mask"]
+    moved = (crew.rand(count) < section.background).to(mask.device) & batch["has_mask"]
     return torch.where(moved[:, None, None, None], torch.lerp(wall, image, mask[..., None]), image)
 
 
@@ -62,6 +67,8 @@ class Lesson(torch.nn.Module):
     def __init__(self, section: HmrConfig, model: Hmr, body: BodyArrays, box_mm: float) -> None:
         super().__init__()
         self.section, self.model, self.half_box_m = section, model, MM_TO_M * box_mm / 2
+        # what training calls; a plain attribute, for the wrapped network holds the same weights again
+        self.__dict__["watched"] = team().wrap(model, Hmr.__call__)
         self.kinematic, self.regressed = KinematicJoints(body), RegressedJoints(body)
         total = len(body.v_template)
         rng = np.random.default_rng(section.seed)
@@ -82,7 +89,8 @@ class Lesson(torch.nn.Module):
     ) -> tuple[Float[Tensor, "iterations batch 154"], Float[Tensor, "batch 17 2"]]:
         """Raw parameters after each correction, and the joints' places in the crop (-1 to 1)."""
         with autocast(self.section.precision, image.device):
-            return self.model(image)
+            call: Callable[[Tensor], tuple[Tensor, Tensor]] = self.__dict__["watched"]
+            return call(image) if self.model.training else self.model(image)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss, over all corrections, later ones counting more, and the last correction's parts."""

@@ -26,6 +26,7 @@ from types import TracebackType
 
 from codebase.errors import OutOfTimeError, UserError
 from codebase.files import write_json
+from codebase.jobs import job_id
 
 log = logging.getLogger("posemill.lock")
 HEARTBEAT_S = 10.0
@@ -58,11 +59,6 @@ class Owner:
 
     def __str__(self) -> str:
         return f"host {self.host}, pid {self.pid}, job {self.job or 'none'}"
-
-
-def job_id() -> str | None:
-    """The scheduler's number of this job, or None outside of one."""
-    return next((os.environ[k] for k in ("LSB_JOBID", "SLURM_JOB_ID") if os.environ.get(k)), None)
 
 
 class RunLock:
@@ -165,7 +161,7 @@ class RunLock:
         """Make the generation `number` unless somebody else did; clears away the ones before it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         pid = os.getpid()
-        owner = Owner(socket.gethostname(), pid, job_id(), self.digest, _place(), _born(pid) or 0, time.time())
+        owner = Owner(socket.gethostname(), pid, job_id() or None, self.digest, _place(), _born(pid) or 0, time.time())
         won = _create_once(self._path(number), json.dumps(asdict(owner), indent=2) + "\n")
         # a slow reader of an old list may recreate a number below the highest: that gives no right
         if not won or self._numbers()[-1:] != [number]:

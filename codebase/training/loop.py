@@ -21,6 +21,7 @@ from codebase.training.finished import adopt, kept, publish
 from codebase.training.lock import RunLock
 from codebase.training.progress_file import ProgressFile
 from codebase.training.state import Batch, Batches, Progress, RunState, save_checkpoint
+from codebase.training.team import team
 
 log = logging.getLogger("posemill.train")
 Update = Callable[[Batch, int], dict[str, Tensor]]
@@ -63,52 +64,82 @@ def fit(
         OutOfTimeError: budget spent, a signal came, or another process took the run over; another attempt continues.
         UserError: a loss is not finite.
     """
-    run_dir = output.parent
+    run_dir, crew = output.parent, team()
     with Budget(budget_s) as budget, RunLock(run_dir, digest) as lock:
-        lock.acquire(budget.over)
-        if adopt(output, digest, since=lock.started):
+        if not _begin(lock, budget, output, digest):
             return
+        crew.begin()
         state = RunState(run_dir, digest, config=config, modules=modules, optimizers=optimizers, batches=batches)
         progress = state.resume()
-        write_text(run_dir / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.history))
         told = ProgressFile(run_dir, config.steps, progress.step, _losses(progress))
-        told.write(progress.step)
+        if crew.first:
+            write_text(run_dir / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.history))
+            told.write(progress.step)
         settle = partial(_settle, config, progress, modules, validate, told, lock)
         if not progress.settled:
             settle()
         for step in range(progress.step, config.steps):
             optim.set_rate(optimizers.values(), optim.rate_factor(config, step))
+            crew.begin_step(config.seed, step)
             batch = next(batches)
             _add(progress, update(batch, step), batch)
             reason = budget.turn()
-            if reason is not None and progress.step < config.steps:
-                lock.check()
-                state.save(progress)
-                told.write(progress.step, state="stopped")
-                raise OutOfTimeError(f"{reason}: stopped and saved after step {progress.step} of {config.steps}")
+            if crew.any(reason is not None) and progress.step < config.steps:
+                _save(state, progress, lock)
+                if crew.first:
+                    told.write(progress.step, state="stopped")
+                crew.wait()
+                raise OutOfTimeError(
+                    f"{reason or 'another process has to stop'}: stopped and saved after step {progress.step} "
+                    f"of {config.steps}"
+                )
             settle()
             if progress.step % config.save_every == 0 and progress.step < config.steps:
-                lock.check()
-                state.save(progress)
+                _save(state, progress, lock)
+        if crew.first:
+            lock.check()
+            save_checkpoint(
+                kept(output, digest),
+                modules=export or modules,
+                step=progress.step,
+                config=config,
+                history=progress.history,
+                extra=extra or {},
+                digest=digest,
+            )
+            publish(output, digest)
+            state.delete()
+            told.write(progress.step, state="done")
+            log.info("wrote %s after %d steps, %.1f s in this attempt", output, progress.step, budget.elapsed_s)
+        crew.wait()
+
+
+def _begin(lock: RunLock, budget: Budget, output: Path, digest: str) -> bool:
+    """Take the folder; whether there is anything to train. The first process does it for all."""
+    crew, answer, problem = team(), "", None
+    if crew.first:
+        try:
+            lock.acquire(budget.over)
+            answer = "" if adopt(output, digest, since=lock.started) else "train"
+        except OutOfTimeError as error:
+            problem, answer = error, f"over {error}"
+    answer = crew.told(answer.encode()).decode()
+    if answer.startswith("over "):
+        raise problem or OutOfTimeError(answer.removeprefix("over "))
+    return answer == "train"
+
+
+def _save(state: RunState, progress: Progress, lock: RunLock) -> None:
+    if team().first:
         lock.check()
-        save_checkpoint(
-            kept(output, digest),
-            modules=export or modules,
-            step=progress.step,
-            config=config,
-            history=progress.history,
-            extra=extra or {},
-            digest=digest,
-        )
-        publish(output, digest)
-        state.delete()
-        told.write(progress.step, state="done")
-        log.info("wrote %s after %d steps, %.1f s in this attempt", output, progress.step, budget.elapsed_s)
+        state.save(progress)
+    team().wait()
 
 
 def _add(progress: Progress, losses: Mapping[str, Tensor], batch: Batch) -> None:
     """Count one step and add its losses to the running sums; a loss that is not finite ends the run."""
-    values = dict(zip(losses, torch.stack([loss.detach().float() for loss in losses.values()]).tolist(), strict=True))
+    means = team().average(torch.stack([loss.detach().float() for loss in losses.values()]))
+    values = dict(zip(losses, means.tolist(), strict=True))
     progress.step += 1
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
@@ -145,13 +176,16 @@ def _settle(
         entry["learning_rate_factor"] = optim.rate_factor(config, progress.step - 1)
         progress.sums, progress.counts = {}, {}
     if validate is not None and (last or progress.step % config.validate_every == 0):
-        entry |= {f"val/{name}": float(value) for name, value in _validate(validate, modules).items()}
+        if team().first:
+            entry |= {f"val/{name}": float(value) for name, value in _validate(validate, modules).items()}
+        team().wait()
     progress.settled = True
-    if entry:
+    if entry and team().first:
         progress.history.append({"step": float(progress.step), **entry})
         lock.check()
         _report(config, progress, told)
-    told.now_and_then(progress.step)
+    if team().first:
+        told.now_and_then(progress.step)
 
 
 def _validate(validate: Validate, modules: Mapping[str, nn.Module]) -> dict[str, float]:

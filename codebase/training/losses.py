@@ -1,4 +1,7 @@
-"""Losses of the representation and of poses, one function each, averaged over the batch."""
+"""Losses of the representation and of poses, one function each, averaged over the batch.
+
+The batch may be shared by processes: the mean of what they return is the loss of the whole batch (see team.py).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from codebase.training.team import team
 
 
 def pixels(
@@ -33,7 +38,7 @@ def mask(
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the predicted mask against the dataset's (soft, 0 to 1), over samples that have one."""
     per_sample = F.binary_cross_entropy_with_logits(logit, target, reduction="none").mean(dim=(1, 2, 3))
-    return (per_sample * known).sum() / known.sum().clamp_min(1)
+    return (per_sample * known).sum() / team().average(known.sum()).clamp_min(1 / team().size)
 
 
 def disagreement(turned: Float[Tensor, "b points 3"], target: Float[Tensor, "b points 3"]) -> Float[Tensor, ""]:
@@ -41,7 +46,7 @@ def disagreement(turned: Float[Tensor, "b points 3"], target: Float[Tensor, "b p
 
     Shrinking all points or making all samples alike gains nothing.
     """
-    spread = target.var(dim=0, unbiased=False).mean()
+    spread = team().variance(target).mean()
     return (turned - target).square().mean() / spread.clamp_min(1e-8)
 
 

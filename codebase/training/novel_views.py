@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from codebase.models.encoder_decoder import EncoderDecoder, Rendering, rotate
 from codebase.training import losses
 from codebase.training.colour import random_maps, recolour
 from codebase.training.precision import autocast
+from codebase.training.team import team
 
 FOREGROUND = 128  # a mask's value from which a pixel shows the person
 VIEWS = ("", "target_", "partner_")
@@ -76,7 +77,9 @@ def _recoloured(
     images: Float[Tensor, "b 6 h w 3"], masks: Float[Tensor, "b 3 h w"], batch: Mapping[str, Tensor], strength: float
 ) -> Float[Tensor, "b 6 h w 3"]:
     count = len(images)
-    person, room = random_maps(count, strength), random_maps(count, strength)
+    person, room = (
+        tuple(map(team().mine, random_maps(team().size * count, strength, team().generator))) for _ in range(2)
+    )
     whole = torch.stack([batch[view + "has_mask"] for view in VIEWS], dim=1).all(dim=1).cpu()
     # without all masks, person and room cannot be told apart: one map for both
     matrix = torch.where(whole[:, None, None], room[0], person[0])
@@ -88,22 +91,39 @@ def _recoloured(
     )
 
 
-def learn_step(net: EncoderDecoder, batch: Mapping[str, Tensor], config: EncDecConfig) -> dict[str, Tensor]:
+def paint_pairs(
+    net: EncoderDecoder, pairs: Pairs, swap: float
+) -> tuple[Rendering, Float[Tensor, "n points 3"], Float[Tensor, "n points 3"]]:
+    """Every view of a pair painted from the other, a share of them in clothes as the partner shows them.
+
+    Returns:
+        What was painted; L_3d turned into the other view, and as it was.
+    """
+    count = len(pairs.partner)
+    backgrounds = torch.cat([pairs.background, pairs.partner_background])
+    latent = net.encoder(torch.cat([pairs.image, pairs.partner]), backgrounds)
+    points, own = latent.points[: 2 * count], latent.appearance[: 2 * count]
+    partner = latent.appearance[2 * count :].repeat(2, 1)
+    swapped = (team().rand(count, groups=2) < swap).to(points.device)[:, None]
+    turned = rotate(points, pairs.rotation)
+    painted = net.decoder(turned, torch.where(swapped, partner, own), pairs.background[pairs.other])
+    return painted, turned, points
+
+
+Painter = Callable[[Pairs, float], tuple[Rendering, Tensor, Tensor]]
+
+
+def learn_step(painter: Painter, batch: Mapping[str, Tensor], config: EncDecConfig) -> dict[str, Tensor]:
     """The losses of one batch: every view of a pair is painted from the other, clothes taken from the partner.
+
+    `painter` is `paint_pairs` with its network (`Team.wrap`).
 
     L_app comes from the partner (another instant) for a share of the samples, else from the source view itself, as it
     does in use.
     """
     pairs = make_pairs(batch, config.colour_augmentation)
-    count, device = len(pairs.partner), pairs.image.device
-    with autocast(config.precision, device):
-        backgrounds = torch.cat([pairs.background, pairs.partner_background])
-        latent = net.encoder(torch.cat([pairs.image, pairs.partner]), backgrounds)
-        points, own = latent.points[: 2 * count], latent.appearance[: 2 * count]
-        partner = latent.appearance[2 * count :].repeat(2, 1)
-        swapped = (torch.rand(2 * count) < config.swap_appearance).to(device)[:, None]
-        turned = rotate(points, pairs.rotation)
-        painted = net.decoder(turned, torch.where(swapped, partner, own), pairs.background[pairs.other])
+    with autocast(config.precision, pairs.image.device):
+        painted, turned, points = painter(pairs, config.swap_appearance)
     return _losses(painted, turned, points[pairs.other], pairs, config)
 
 

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from codebase.config import TrainConfig
 
 
-def adam(config: TrainConfig, *modules: nn.Module, learning_rate: float | None = None) -> torch.optim.Optimizer:
+def adam(config: TrainConfig, *modules: nn.Module) -> torch.optim.Optimizer:
     """Fused AdamW over the trainable parameters of `modules`; weight decay spares vectors (biases, norms)."""
     params = [p for module in modules for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in params if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    rate = config.learning_rate if learning_rate is None else learning_rate
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate, fused=True)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
 
 
 def step(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:

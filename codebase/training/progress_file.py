@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from codebase.files import write_json
-from codebase.training.lock import job_id
+from codebase.jobs import job_id
 
 EVERY_S = 15.0
 
@@ -63,7 +63,7 @@ class ProgressFile:
             "seconds_left": None if left is None else round(left, 1),
             "losses": {name: value if math.isfinite(value) else None for name, value in self.losses.items()},
             "host": socket.gethostname(),
-            "job": job_id(),
+            "job": job_id() or None,
             "pid": os.getpid(),
             "started": round(self.started, 3),
             "updated": round(time.time(), 3),

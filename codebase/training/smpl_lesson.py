@@ -16,7 +16,9 @@ from codebase.models.smpl import SmplHead, shear, split
 from codebase.render.silhouette import silhouette
 from codebase.skeleton import H36M
 from codebase.training import optim
+from codebase.training.precision import autocast
 from codebase.training.state import Batch
+from codebase.training.team import team
 
 MM_TO_M = 0.001
 UNIT_M = 0.1  # the loss on joints counts 100 mm as one
@@ -29,6 +31,7 @@ class Lesson:
 
     def __init__(self, section: SmplConfig, head: SmplHead, prior: Prior, layer: BodyLayer, size: int) -> None:
         self.section, self.head, self.prior, self.layer, self.size = section, head, prior, layer, size
+        self.watched = team().wrap(head, SmplHead.__call__)
 
     def __call__(self, batch: Batch, optimizer: torch.optim.Optimizer, *, with_silhouettes: bool) -> dict[str, Tensor]:
         """Losses (unweighted), and each one's share of the gradient at the output."""
@@ -38,7 +41,8 @@ class Lesson:
         points, app, turn = (
             torch.cat(part) for part in zip(*(self._augmented(batch, p) for p in prefixes), strict=True)
         )
-        raw = self.head(points, app)
+        with autocast(section.precision, points.device):
+            raw = self.watched(points, app)
         out = raw.detach().requires_grad_()
         rotmats, betas = split(out)
         count, until = len(batch["L_3d"]), len(batch["L_3d"]) + len(batch["twice/L_3d"])
@@ -66,7 +70,7 @@ class Lesson:
         }
         whole = torch.stack(list(gradients.values())).sum(dim=0)
         norm = optim.step((raw * whole).sum(), optimizer, section.gradient_clip)
-        sizes = {name: gradient.norm() for name, gradient in gradients.items()}
+        sizes = {name: team().norm(gradient) for name, gradient in gradients.items()}
         total = torch.stack(list(sizes.values())).sum().clamp_min(1e-12)
         shares = {f"gradient_share/{name}": size / total for name, size in sizes.items()}
         return {name: loss.detach() for name, loss in losses.items()} | shares | {"gradient_norm": norm}
@@ -74,10 +78,12 @@ class Lesson:
     def _augmented(self, batch: Batch, prefix: str) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings turned about the vertical, with noise, and the rotation of the im frame that was applied."""
         points, app, world = (batch[prefix + name] for name in ("L_3d", "L_app", "R_world_im"))
-        angle = (torch.rand(len(points)) * 2 * torch.pi * self.section.turn).to(points.device)
+        groups = 2 if prefix == "twice/" else 1  # there: rows, then each one's next view
+        count, crew = len(points) // groups, team()
+        angle = (crew.rand(count, groups=groups) * 2 * torch.pi * self.section.turn).to(points.device)
         turn = vertical_turns(world, angle)
-        noise = self.section.noise * self.head.scale_3d * torch.randn(points.shape).to(points.device)
-        noise_app = self.section.noise * self.head.scale * torch.randn(app.shape).to(app.device)
+        noise = self.section.noise * self.head.scale_3d * crew.randn(count, *points.shape[1:], groups=groups).to(points)
+        noise_app = self.section.noise * self.head.scale * crew.randn(count, *app.shape[1:], groups=groups).to(app)
         return rotate(points, turn) + noise, app + noise_app, turn
 
     def _joints(
@@ -119,13 +125,15 @@ class Lesson:
         root = self.layer.joints17(betas, rotmats)[:, H36M.index("root")]
         placed = vertices - root[:, None] + MM_TO_M * view["root_world_mm"][:, None]
         sample, camera = view["seen"].nonzero(as_tuple=True)
+        mask = view["mask"][sample, camera].float() / 255
+        areas = mask_areas(mask)
         if not len(sample):
             return vertices.sum() * 0.0
         R, T_m = view["R"][sample, camera], MM_TO_M * view["T_mm"][sample, camera]
         seen = rotate(placed[sample] - T_m[:, None], R)
         f_px, c_px = (view[name][sample, camera] for name in ("f_crop_px", "c_crop_px"))
         drawn = silhouette(seen, self.layer.faces, f_px, c_px, (self.size, self.size))
-        return pyramid_difference(drawn, view["mask"][sample, camera].float() / 255)
+        return pyramid_difference(drawn, mask, areas)
 
 
 def joints_about_root_m(
@@ -137,15 +145,26 @@ def joints_about_root_m(
     return joints - joints[:, root : root + 1]
 
 
+def mask_areas(mask: Float[Tensor, "images size size"]) -> Float[Tensor, " levels"]:
+    """Sums of squares of each level of the masks' pyramid: this process's equal share of those of the whole batch."""
+    sums = []
+    for _ in range(LEVELS):
+        sums.append(mask.square().sum())
+        mask = F.avg_pool2d(mask[:, None], 2)[:, 0] if len(mask) else mask
+    return team().average(torch.stack(sums)).clamp_min(1.0 / team().size)
+
+
 def pyramid_difference(
-    drawn: Float[Tensor, "images size size"], mask: Float[Tensor, "images size size"]
+    drawn: Float[Tensor, "images size size"],
+    mask: Float[Tensor, "images size size"],
+    areas: Float[Tensor, " levels"] | None = None,
 ) -> Float[Tensor, ""]:
     """Squared difference relative to the mask's area, mean over a pyramid that halves the resolution each level.
 
     Coarse levels pull from afar, where a silhouette does not touch its mask.
     """
     levels = []
-    for _ in range(LEVELS):
-        levels.append((drawn - mask).square().sum() / mask.square().sum().clamp_min(1.0))
+    for area in mask_areas(mask) if areas is None else areas:
+        levels.append((drawn - mask).square().sum() / area)
         drawn, mask = (F.avg_pool2d(part[:, None], 2)[:, 0] for part in (drawn, mask))
     return torch.stack(levels).mean()

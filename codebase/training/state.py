@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import random
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from codebase.config import Section
+from codebase.config.learning import NO_RESULT
 from codebase.errors import DataError
 from codebase.files import atomic_path
+from codebase.training.team import team
 
 log = logging.getLogger("posemill.state")
 Batch = dict[str, Tensor]
@@ -82,7 +85,7 @@ class Checkpoint:
 
 def run_digest(section: Section, *, version: int, inputs: Iterable[Path]) -> str:
     """12 hex digits that name a run's state: its section (without what changes no result), VERSION and inputs."""
-    parts = [section.model_dump_json(exclude={"save_every"}), str(version), *(_content_digest(p) for p in inputs)]
+    parts = [section.model_dump_json(exclude=set(NO_RESULT)), str(version), *(_content_digest(p) for p in inputs)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
@@ -126,19 +129,24 @@ class RunState:
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "batches": self.batches.state_dict(),
-            "generators": _generators(),
+            "generators": _generators(team().generator),
         }
         with atomic_path(self.path) as temporary:
             torch.save(content, temporary)
 
     def resume(self) -> Progress:
         """Load the state of this very run if there is one; otherwise say why it starts from step 0."""
-        if not self.path.is_file():
+        if team().first and not self.path.is_file():
             self._explain_fresh_start()
+        # one reads for all: a file server may show another host an older file
+        source: Any = self.path
+        if team().size > 1:
+            source = io.BytesIO(team().told(self.path.read_bytes() if team().first and self.path.is_file() else b""))
+        if not (source.getbuffer().nbytes if isinstance(source, io.BytesIO) else self.path.is_file()):
             return Progress()
         try:
             # a state of a GPU job may be resumed on another device
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            content = torch.load(source, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file makes the unpickler raise anything
             log.warning("the state %s is unreadable (%s): starting from step 0", self.path, error)
             return Progress()
@@ -147,7 +155,7 @@ class RunState:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(content["optimizers"][name])
         self.batches.load_state_dict(content["batches"])
-        _set_generators(content["generators"])
+        _set_generators(content["generators"], team().generator)
         progress = Progress(**content["progress"])
         log.info("resuming at step %d from %s", progress.step, self.path)
         return progress
@@ -174,7 +182,8 @@ class RunState:
             )
 
 
-def _generators() -> dict[str, Any]:
+def _generators(together: torch.Generator | None) -> dict[str, Any]:
+    """States of all generators; that of a team's common one stands for torch's own, as one process would have it."""
     numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is what must be restored
     inner = numpy_state["state"]
     return {
@@ -183,17 +192,20 @@ def _generators() -> dict[str, Any]:
             **numpy_state,
             "state": {"key": torch.from_numpy(inner["key"].astype(np.int64)), "pos": inner["pos"]},
         },
-        "torch": torch.get_rng_state(),
+        "torch": torch.get_rng_state() if together is None else together.get_state(),
         "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
-def _set_generators(found: Mapping[str, Any]) -> None:
+def _set_generators(found: Mapping[str, Any], together: torch.Generator | None) -> None:
     random.setstate(found["python"])
     inner = found["numpy"]["state"]
     key = inner["key"].numpy().astype(np.uint32)
     np.random.set_state({**found["numpy"], "state": {"key": key, "pos": inner["pos"]}})  # noqa: NPY002
-    torch.set_rng_state(found["torch"])
+    if together is None:
+        torch.set_rng_state(found["torch"])
+    else:
+        together.set_state(found["torch"])
     if found["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(found["cuda"][0])
 

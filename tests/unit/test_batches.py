@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from codebase.config import CropsConfig
-from codebase.data.batches import CropStore, Frames, Instants, ViewPairs, in_turn, runs
+from codebase.data.batches import CropStore, Frames, ViewPairs, in_turn
 from codebase.data.crops import FORMAT, VERSION, CropRows, write_crops
 from codebase.data.index import frame_key
 from codebase.data.packbits import pack
@@ -129,14 +129,13 @@ def test_a_subject_without_rows_is_no_obstacle(files, tmp_path):
 def streams(store, seed=0):
     yield ViewPairs(store, batch_size=5, seed=seed)
     yield Frames(np.arange(len(store)), lambda rows: store.gather(rows, ["key", "image"]), batch_size=7, seed=seed)
-    yield Instants(store, ["key", "mask"], batch_size=5, seed=seed)
 
 
 def same(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize("kind", range(3))
+@pytest.mark.parametrize("kind", range(2))
 def test_a_resumed_stream_goes_on_exactly(store, kind):
     first, second = list(streams(store))[kind], list(streams(store))[kind]
     for _ in range(11):
@@ -171,7 +170,7 @@ def test_pairs_are_two_cameras_of_one_instant_and_partners_another_act(store):
     assert len(seen) == 6
     batch = stream.batch(0)
     source, target, partner = stream.rows(0)
-    assert batch["target_key"].tolist() == store.key[target].tolist()
+    assert torch.equal(batch["target_R_world_im"], store.gather(target, ["R_world_im"])["R_world_im"])
     assert (batch["partner_image"][:, 0, 0, 0].numpy() // 16 == store.subject[partner]).all()
     assert (batch["target_background"][:, 0, 0, 0].numpy() == 100 + store.camera[target]).all()
 
@@ -193,19 +192,16 @@ def test_instants_seen_by_one_camera_make_no_pair(tmp_path):
         ViewPairs(CropStore([write(tmp_path, 5, cameras=(2,))]), batch_size=2, seed=0)
 
 
-def test_instants_show_all_views_and_which_are_there(tmp_path):
-    store = CropStore([write(tmp_path, 1, drop={(2, 1, 2)})])
-    batch = Instants(store, ["camera", "mask", "R"], batch_size=6, seed=0).gather(np.arange(6))
-    assert batch["mask"].shape == (6, 3, SIZE, SIZE)
-    assert batch["present"].sum(1).tolist() == [2, 3, 3, 3, 3, 3]
-    assert batch["camera"][0].tolist() == [1, 3, 1]
-    assert batch["camera"][1].tolist() == [1, 2, 3]
-    assert len(set(batch["row"][batch["present"]].tolist())) == 17
-    some = Instants(store, ["camera"], batch_size=2, seed=0, rows=np.array([4, 2, 3]))
-    assert some.gather(np.arange(1))["row"].tolist() == [[2, 3, 4]]
-    assert some.count == 1
-
-
-def test_runs():
-    assert [part.tolist() for part in runs(np.array([3, 3, 5, 7, 7, 7]))] == [[0, 2, 3], [2, 1, 3]]
-    assert [part.tolist() for part in runs(np.zeros(0, np.int64))] == [[], []]
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_have_shares_of_the_one_order(store, processes):
+    for step in (0, 3, 8):
+        whole = ViewPairs(store, batch_size=6, seed=4)
+        shares = [ViewPairs(store, batch_size=6, seed=4, share=(rank, processes)) for rank in range(processes)]
+        for one, parts in zip(whole.rows(step), zip(*(part.rows(step) for part in shares), strict=True), strict=True):
+            assert one.tolist() == np.concatenate(parts).tolist()
+    resumed = Frames(np.arange(36), lambda rows: {"row": torch.from_numpy(rows)}, batch_size=6, seed=1, share=(1, 2))
+    resumed.load_state_dict({"seed": 1, "step": 5})
+    straight = Frames(np.arange(36), lambda rows: {"row": torch.from_numpy(rows)}, batch_size=6, seed=1)
+    assert next(resumed)["row"].tolist() == straight.batch(5)["row"][3:].tolist()
+    with pytest.raises(UserError, match="shared equally by 4"):
+        ViewPairs(store, batch_size=6, seed=4, share=(0, 4))

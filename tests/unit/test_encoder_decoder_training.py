@@ -1,5 +1,7 @@
 """How pairs of views become samples, and how novel views are measured."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from codebase.config import EncDecConfig
 from codebase.data.store import CropStore
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.training import losses, optim
-from codebase.training.novel_views import as_image, learn_step, make_pairs, measure, ordered_pairs
+from codebase.training.novel_views import as_image, learn_step, make_pairs, measure, ordered_pairs, paint_pairs
 
 NET = {
     "encoder_blocks": (1, 1, 1), "encoder_widths": (8, 16, 16), "decoder_widths": (16, 8, 8), "points": 8,
@@ -83,20 +85,21 @@ def test_without_masks_person_and_room_change_alike():
 
 
 def test_it_overfits_one_batch_and_wrong_rotations_hurt():
-    config = EncDecConfig(**NET, colour_augmentation=0.0, swap_appearance=0.0)
+    config = EncDecConfig(**NET, colour_augmentation=0.0, swap_appearance=0.0, learning_rate=3e-3)
     rows = batch(2)
     ramp = torch.linspace(60, 200, 16).to(torch.uint8)
     for view, image in (("", ramp.expand(16, 16)), ("target_", ramp[:, None].expand(16, 16))):
         rows[view + "image"] = image[None, :, :, None].expand(2, 16, 16, 3).clone()
     net = EncoderDecoder(config, 16)
-    optimizer = optim.adam(config, net, learning_rate=3e-3)
-    first = learn_step(net, rows, config)["foreground"].item()
+    painter = partial(paint_pairs, net)
+    optimizer = optim.adam(config, net)
+    first = learn_step(painter, rows, config)["foreground"].item()
     for _ in range(80):
-        optim.step(learn_step(net, rows, config)["loss"], optimizer, 1.0)
-    last = learn_step(net, rows, config)["foreground"].item()
+        optim.step(learn_step(painter, rows, config)["loss"], optimizer, 1.0)
+    last = learn_step(painter, rows, config)["foreground"].item()
     assert last < 0.5 * first
     wrong = rows | {"target_R_world_im": rotations(2)}
-    assert learn_step(net, wrong, config)["foreground"].item() > 1.05 * last
+    assert learn_step(painter, wrong, config)["foreground"].item() > 1.05 * last
 
 
 def test_ordered_pairs_of_an_instant():

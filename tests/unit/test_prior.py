@@ -77,7 +77,7 @@ def test_figures_of_a_perfect_and_of_a_blind_judge() -> None:
 
 def test_generator_begins_near_the_mean() -> None:
     mean = bodies(1)[0][0]
-    rotmats, betas = Generator(mean, 32)(16)
+    rotmats, betas = Generator(mean, 32)(torch.randn(16, 32))
     assert roma.rotmat_geodesic_distance(rotmats, mean.expand_as(rotmats)).mean() < 1.0
     assert betas.shape == (16, 10)
 

@@ -48,7 +48,7 @@ def test_the_schedule_warms_up_and_ends_at_zero():
 
 def test_rates_keep_each_groups_own_base():
     net = nn.Linear(2, 2)
-    optimizer = optim.adam(TrainConfig(weight_decay=0.1), net, learning_rate=0.5)
+    optimizer = optim.adam(TrainConfig(weight_decay=0.1, learning_rate=0.5), net)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
     optim.set_rate([optimizer], 0.1)
     optim.set_rate([optimizer], 0.2)
