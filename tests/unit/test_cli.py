@@ -33,6 +33,7 @@ SURFACE = {
     "report": "--metrics --predictions --index-test --checkpoints --body --output",
     "check": "--what --files --against --output",
     "check-config": "",
+    "check-data": "--masks-root --sheets --workers --config --json",
     "schema": "--write",
     "launch": "--via --dry-run --cores --minutes --mem-mb --gpus --gpu-model --nodes --queue --account --gpu-syntax"
     " --mem-per --setup --site --log --sweep --max-running --collect --wait --requeues --executor --until"
