@@ -64,8 +64,8 @@ class Config(Section):
                 extra = set(getattr(selection, name) or ()) - set(getattr(self.dataset, name))
                 if extra:
                     raise ValueError(f"split.{split}.{name} names {sorted(extra)}, which dataset.{name} lacks")
-        for stage in ("pose", "smpl"):
-            unknown = set(getattr(self, stage).label_subjects) - set(self.split.train.subjects)
+        for stage in ("pose", "smpl", "hmr"):
+            unknown = set(getattr(self, stage).label_subjects or ()) - set(self.split.train.subjects)
             if unknown:
                 raise ValueError(f"{stage}.label_subjects names {sorted(unknown)}, not in split.train.subjects")
         return self
@@ -76,13 +76,16 @@ class Config(Section):
             return self
         if self.extract.source is None:
             raise ValueError("dataset.kind is 'extract', so extract.source must name the folder of the source files")
-        wanted = {f"split.{name}.every": getattr(self.split, name).every for name in ("train", "val", "test")}
-        for key, every in (wanted | {"backgrounds.every": self.backgrounds.every}).items():
-            if every % self.extract.every:
-                raise ValueError(
-                    f"{key} is {every}, but extract.every is {self.extract.every}: most of those frames would not be "
-                    f"there; set {key} to a multiple of extract.every"
-                )
+        of_subject = {s: self.extract.every_of.get(s, self.extract.every) for s in self.split.subjects}
+        wanted = {f"split.{n}.every": (getattr(self.split, n).every, getattr(self.split, n).subjects)
+                  for n in ("train", "val", "test")}  # fmt: skip
+        for key, (every, subjects) in (wanted | {"backgrounds.every": (self.backgrounds.every, of_subject)}).items():
+            for subject in subjects:
+                if every % of_subject[subject]:
+                    raise ValueError(
+                        f"{key} is {every}, but extract.every is {of_subject[subject]} for S{subject}: most of those "
+                        f"frames would not be there; set {key} to a multiple of extract.every (or see extract.every_of)"
+                    )
         return self
 
 

@@ -24,7 +24,9 @@ def run(config: Config, *, subject: int, output: Path) -> None:
     Raises:
         UserError: the source as a whole is missing or makes no sense, or the dataset's folder holds somebody's tree.
     """
-    settings, dataset = config.extract, config.dataset
+    every = config.extract.every_of.get(subject, config.extract.every)
+    settings = config.extract.model_copy(update={"every": every, "every_of": {}})
+    config, dataset = config.model_copy(update={"extract": settings}), config.dataset
     if settings.source is None or not settings.source.exists():
         raise DataError("extract.source leads to nothing.", where=settings.source, mend="correct extract.source")
     # every option of the section may change what the frames hold; the source's own changes are the door's stamps

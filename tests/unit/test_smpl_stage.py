@@ -155,7 +155,7 @@ def test_only_labelled_subjects_are_learned_from(people: People, train: train_sm
         assert {int(train.store.key[row]) for row in streams.streams[name].rows} == ours
     assert set(next(streams)) >= {"joints_im_mm", "views/mask", "twice/L_3d"}
     assert not any(name.startswith("twice/") and "joints" in name for name in next(streams))
-    with pytest.raises(DataError, match="no row of subjects"):
+    with pytest.raises(DataError, match="no row with known joints of subjects"):
         train.of((7,), "smpl.label_subjects")
 
 
