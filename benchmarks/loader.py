@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.captures import config_of, render
-from codebase.data.index import build, read_index, write_index
+from codebase.data.index import read_index, write_index
+from codebase.data.indexing import build
 from codebase.data.pixels import PIXELS, map_dataset
 from codebase.data.scan import scan
 from codebase.data.store import CropStore

@@ -17,7 +17,7 @@ import numpy as np
 
 from codebase.config import Config
 from codebase.data.human36m import Folder
-from codebase.data.scan import Exclusion, View
+from codebase.data.scan import Exclusion, View, sequence_of
 
 # Two real cameras differ by far more; a copy differs by what a conversion of units loses.
 _SAME_ROTATION, _SAME_PLACE_MM, _SAME_PX = 1e-5, 1e-2, 1e-2
@@ -98,7 +98,7 @@ def without_copies(views: Sequence[View]) -> tuple[list[View], list[Exclusion]]:
     by_sequence: dict[tuple[int, int, int], list[View]] = {}
     for view in views:
         folder = view.folder
-        seen = by_sequence.setdefault((folder.subject, folder.action, folder.subaction), [])
+        seen = by_sequence.setdefault(sequence_of(folder), [])
         twin = next((other for other in seen if _same_camera(view, other)), None)
         if twin is None:
             seen.append(view)

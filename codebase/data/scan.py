@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -93,7 +93,8 @@ def scan(
     reasons = {item.name: item.reason for item in told if item.kind == "folder"}
     for folder in wanted:
         try:
-            views.append(_view(folder, root, masks_root))
+            view = _view(folder, root, masks_root)
+            views.append(_sharing_poses(view, views[-1]) if views else view)
         except DataError as error:
             file = f"{error.where.name}: " if isinstance(error.where, Path) else ""
             reason = file + error.what + (f" Expected: {error.expected}" if error.expected else "")
@@ -126,6 +127,19 @@ def _view(folder: Folder, root: Path, masks_root: Path) -> View:
     if not len(meta.pose3d_world_mm):
         raise DataError(f"{META} holds no pose")
     return View(folder, meta, frames, list_frames(masks_root / folder.name, folder.name, MASK))
+
+
+def sequence_of(folder: Folder) -> tuple[int, int, int]:
+    """Subject, action and subaction: what the cameras of one performance share."""
+    return folder.subject, folder.action, folder.subaction
+
+
+def _sharing_poses(view: View, before: View) -> View:
+    """The view, whose poses are those of the view before in memory if they are equal: cameras repeat them."""
+    mine, theirs = view.meta.pose3d_world_mm, before.meta.pose3d_world_mm
+    if sequence_of(view.folder) != sequence_of(before.folder) or not np.array_equal(mine, theirs, equal_nan=True):
+        return view
+    return replace(view, meta=replace(view.meta, pose3d_world_mm=theirs))
 
 
 def labelled(poses_mm: Float[ndarray, "frames 17 3"]) -> Bool[ndarray, " frames"]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from codebase.config import Config
-from codebase.data.index import build, log_exclusions, write_index
+from codebase.data.index import log_exclusions, write_index
+from codebase.data.indexing import build
 from codebase.data.scan import scan
 from codebase.paths import Paths
 

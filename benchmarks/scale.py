@@ -1,0 +1,168 @@
+"""Claim: backgrounds, index and crops take time in proportion to the frames, and memory that does not grow.
+
+    python -m benchmarks.scale [--times 1 4 16] [--frames 25] [--workers 1] [--whole-index]
+
+Renders subject 1 once (1000 x 1000, JPEG and mask), repeats its sequences by hard links, and runs each stage on every
+tree in a process of its own. Prints seconds, frames a second and the peak memory of the process and its workers, how
+time grows against frames, and the hours and bytes of full Human3.6M at these rates, on 1 core and on 32, and
+whether time is in proportion and memory flat. With --whole-index it indexes instead a tree of as many images as Human3.6M
+has (2.1 million links to small ones), for the memory that takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+
+from benchmarks.captures import config_of, grow, render
+
+STAGES = ("backgrounds", "index", "crops")
+# Human3.6M: images of the seven subjects with poses, every 5th of them as crops, every 64th for backgrounds
+IMAGES, CROPS, BACKGROUND_FRAMES = 2_110_712, 422_143, 2_110_712 // 64
+SAMPLE_SECONDS = 0.05
+# 4 cameras x 99 sequences x 5330 frames are the images of Human3.6M; its own are 210 sequences, most of 1000 to 4000
+WHOLE_SEQUENCES, WHOLE_FRAMES = 99, 5330
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage took."""
+
+    frames: int
+    seconds: float
+    peak_mib: float
+    made_bytes: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--frames", type=int, default=25, help="frames of a sequence and camera")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--whole-index", action="store_true")
+    options = parser.parse_args()
+    if options.whole_index:
+        with tempfile.TemporaryDirectory() as name:
+            whole_index(Path(name), options.workers)
+        return
+    runs: dict[str, list[Run]] = {stage: [] for stage in STAGES}
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name) / "base"
+        render(base, size=1000, frames=options.frames)
+        measure(base, Path(name) / "warm", 1, options.frames, options.workers)  # compiles what is not yet compiled
+        for times in options.times:
+            for stage, run in measure(base, Path(name) / f"x{times}", times, options.frames, options.workers).items():
+                runs[stage].append(run)
+    show(runs)
+    extrapolate(runs)
+
+
+def measure(base: Path, folder: Path, times: int, frames: int, workers: int) -> dict[str, Run]:
+    """Run all stages on a tree of `times` sequences; its files are deleted as they are no longer needed."""
+    tree = folder / "tree"
+    count = grow(base, tree, times)
+    config = config_of(
+        tree, size=1000, frames=frames, subacts=times, workers=workers, backgrounds={"every": 1},
+        crops={"size": 128, "backgrounds": "rooms"},
+    )  # fmt: skip
+    (folder / "config.json").write_text(config.model_dump_json())
+    made = {"backgrounds": "background.npy", "index": "index.h5", "crops": "crops.h5"}
+    found = {}
+    for stage in STAGES:
+        seconds, peak = watched([sys.executable, "-m", "benchmarks.scale_stage", stage, str(folder)])
+        found[stage] = Run(count, seconds, peak, (folder / made[stage]).stat().st_size)
+    with h5py.File(folder / "crops.h5") as file:
+        assert len(file["frame"]) == count
+        # the rooms are as many however many crops there are
+        crops = (folder / "crops.h5").stat().st_size - sum(room.size * 2 for room in file["rooms"].values())
+    return found | {"crops": replace(found["crops"], made_bytes=crops)}
+
+
+def whole_index(folder: Path, workers: int) -> None:
+    """Index as many images as Human3.6M has: small ones, since the size of an image does not matter to the index."""
+    base, tree = folder / "base", folder / "tree"
+    render(base, size=16, frames=WHOLE_FRAMES)
+    count = grow(base, tree, WHOLE_SEQUENCES)
+    config = config_of(tree, size=16, frames=WHOLE_FRAMES, subacts=WHOLE_SEQUENCES, workers=workers)
+    (folder / "config.json").write_text(config.model_dump_json())
+    seconds, peak = watched([sys.executable, "-m", "benchmarks.scale_stage", "index", str(folder)])
+    size = (folder / "index.h5").stat().st_size
+    print(f"index of {count} images: {seconds:.0f} s, {peak:.0f} MiB, file of {size / 1e6:.0f} MB")
+
+
+def watched(command: list[str]) -> tuple[float, float]:
+    """Seconds of a stage as it says itself, and peak memory in MiB of its process and all children together."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    peak = 0.0
+    over = threading.Event()
+
+    def sample() -> None:
+        nonlocal peak
+        while not over.wait(SAMPLE_SECONDS):
+            peak = max(peak, memory_mib(process.pid))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    said, _ = process.communicate()
+    over.set()
+    thread.join()
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return float(json.loads(said)["seconds"]), peak
+
+
+def memory_mib(pid: int) -> float:
+    """Proportional memory of a process and its descendants, mapped files left out: those can be given back."""
+    total = 0
+    for number in (pid, *descendants(pid)):
+        try:
+            lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
+    return total / 1024
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes started by a process, and by those."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [found for child in map(int, children) for found in (child, *descendants(child))]
+
+
+def show(runs: dict[str, list[Run]]) -> None:
+    """The table."""
+    print(f"{'stage':<12}{'frames':>8}{'seconds':>9}{'frames/s':>10}{'MiB':>7}")
+    for stage, found in runs.items():
+        for run in found:
+            print(f"{stage:<12}{run.frames:>8}{run.seconds:>9.2f}{run.frames / run.seconds:>10.0f}{run.peak_mib:>7.0f}")
+    for stage, found in runs.items():
+        first, last = found[0], found[-1]
+        growth = (last.seconds / first.seconds) / (last.frames / first.frames)
+        print(f"{stage}: {last.frames / first.frames:.0f} times the frames take {last.seconds / first.seconds:.1f} times "
+              f"the time ({growth:.2f} of linear) and {last.peak_mib / first.peak_mib:.2f} times the memory")  # fmt: skip
+
+
+def extrapolate(runs: dict[str, list[Run]]) -> None:
+    """Hours and bytes of full Human3.6M, at the rates of the largest tree."""
+    last = {stage: found[-1] for stage, found in runs.items()}
+    work = {"backgrounds": BACKGROUND_FRAMES, "index": CROPS, "crops": CROPS}
+    print(f"\n{'full Human3.6M':<16}{'frames':>10}{'hours, 1 core':>15}{'32 cores':>10}{'GB':>8}")
+    for stage, run in last.items():
+        hours = work[stage] * run.seconds / run.frames / 3600
+        size = {"backgrounds": 7 * run.made_bytes}.get(stage, CROPS * run.made_bytes / run.frames)
+        print(f"{stage:<16}{work[stage]:>10}{hours:>15.2f}{hours / 32:>10.2f}{size / 1e9:>8.2f}")
+
+
+if __name__ == "__main__":
+    main()

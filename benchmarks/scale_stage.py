@@ -1,0 +1,43 @@
+"""One stage for benchmarks/scale.py, in a process of its own: python -m benchmarks.scale_stage STAGE FOLDER."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+from codebase.config import Config
+from codebase.data.index import write_index
+from codebase.data.indexing import build
+from codebase.data.scan import scan
+from codebase.logs import configure_logging
+from codebase.paths import Paths
+from codebase.stages import backgrounds, crops
+
+
+def main() -> None:
+    stage, folder = sys.argv[1], Path(sys.argv[2])
+    configure_logging(logging.ERROR)
+    config = Config.model_validate_json((folder / "config.json").read_text())
+    paths = Paths(config)
+    start = time.perf_counter()
+    if stage == "backgrounds":
+        backgrounds.run(config, subject=1, output=folder / "background.npy")
+    elif stage == "index":
+        found = scan(config.dataset, paths.dataset, paths.masks, subjects=[1])
+        workers = config.runtime.workers
+        write_index(
+            folder / "index.h5", build(found, config, paths.dataset, paths.masks, split="train", workers=workers)
+        )
+    else:
+        crops.run(
+            config, subject=1, index=[folder / "index.h5"], background=folder / "background.npy",
+            output=folder / "crops.h5",
+        )  # fmt: skip
+    sys.stdout.write(json.dumps({"seconds": time.perf_counter() - start}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
