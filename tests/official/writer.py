@@ -215,22 +215,32 @@ def box(mask: np.ndarray) -> np.ndarray:
 
 
 def write_video(
-    path: Path, frames: list[np.ndarray], *, front: bool = False, crf: int = 12, stamps: Sequence[int] = ()
+    path: Path,
+    frames: list[np.ndarray],
+    *,
+    front: bool = False,
+    crf: int = 12,
+    stamps: Sequence[int] = (),
+    codec: str = "libx264",
+    container: str = "mp4",
 ) -> None:
     """H.264 in mp4 at 50 frames a second, with B-frames.
 
     `front` puts the table of frames before them; `stamps` are other times of the frames than 0, 1, 2 ...
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"movflags": "faststart"} if front else {}) as container:
-        stream = container.add_stream("libx264", rate=FPS)
+    with av.open(str(path), "w", format=container, options={"movflags": "faststart"} if front else {}) as file:
+        stream = file.add_stream(codec, rate=FPS)
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt, stream.options = "yuv420p", {"crf": str(crf), "preset": "veryfast", "g": "8"}
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"g": "8"} | ({"crf": str(crf), "preset": "veryfast"} if codec == "libx264" else {"bf": "2"})
+        if codec != "libx264":
+            stream.bit_rate = 4_000_000
         for index, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = stamps[index] if stamps else index, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
 
 
 def write_cdf(path: Path, joints: np.ndarray, variable: str = "Pose") -> None:

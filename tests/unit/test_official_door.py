@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 
 import cv2
 import numpy as np
@@ -129,11 +130,9 @@ def test_archives_give_the_same_tree(official, extracted, tmp_path, plain_names,
     assert not list(root.glob("extracted/.S1/scratch/*"))
 
 
-def test_other_subjects_archives_are_left_closed(official, tmp_path, monkeypatch):
+def test_other_subjects_archives_are_left_closed(official, tmp_path):
     pack(official, tmp_path / "archives")
     other = tmp_path / "archives" / "Videos_S5.tgz"
-    import tarfile
-
     with tarfile.open(other, "w:gz") as tar:
         tar.add(official.video(1, 2, 1, 1), arcname="S5/Videos/Directions 1.54138969.mp4")
     content = run(make_config(tmp_path / "archives", tmp_path / "results", extract=_metadata(official, tmp_path)))

@@ -228,6 +228,26 @@ def test_frames_have_their_numbers(tmp_path, front, every, threads):
     assert video.damage == ""
 
 
+@pytest.mark.parametrize(("codec", "container"), [("mpeg4", "mp4"), ("mpeg4", "avi"), ("libx264", "h264")])
+def test_other_codecs_and_containers_keep_the_numbers(tmp_path, codec, container):
+    path = tmp_path / "v.mp4"
+    write_video(path, pictures(31), codec=codec, container=container)
+    video = survey(path)
+    assert (len(video), video.timed, video.gap) == (31, container != "h264", 0)
+    for stop in (None, 9):
+        found = [(number, number_of(image)) for number, image in video.frames(every=2, stop=stop)]
+        assert found == [(number, number) for number in range(1, (stop or 31) + 1, 2)]
+        assert video.damage == ""
+
+
+def test_lost_frames_without_time_stamps_make_all_numbers_unsure(tmp_path):
+    write_video(tmp_path / "v.mp4", pictures(31), container="h264")
+    video = survey(tmp_path / "v.mp4")
+    video.stamps.append(31)  # as if one packet more had gone in than frames come out
+    with pytest.raises(DataError, match="31 of 32 frames"):
+        list(video.frames(every=5))
+
+
 def test_a_broken_video_ends_where_it_breaks(tmp_path):
     path = tmp_path / "v.mp4"
     write_video(path, pictures(60), front=True)

@@ -29,7 +29,8 @@ class Video:
     Attributes:
         path: of the file.
         width, height: px.
-        stamps: time stamps of all frames in the order of showing, in the stream's unit.
+        stamps: time stamps of all frames in the order of showing, in the stream's unit; their places where it has none.
+        timed: whether the video has time stamps, each of its own; where not, frames are counted only.
         announced: number of frames that the file's header promises; 0 where it does not say.
         damage: why frames after the last good one cannot be had; set while `frames` runs. "" where all is well.
     """
@@ -38,6 +39,7 @@ class Video:
     width: int
     height: int
     stamps: list[int]
+    timed: bool
     announced: int
     damage: str = ""
 
@@ -60,6 +62,9 @@ class Video:
 
         Only these are converted to RGB. Where the file is broken the frames end, and `damage` says why: whatever
         comes after a lost frame would bear a wrong number.
+
+        Raises:
+            DataError: the video has no time stamps, and fewer frames come out of it than went in.
         """
         self.damage, last = "", len(self.stamps) if stop is None else min(stop, len(self.stamps))
         number = 0
@@ -67,8 +72,10 @@ class Video:
             for frame in _decoded(self.path, threads):
                 number += 1
                 if number > last:
-                    return
-                if frame.is_corrupt or frame.pts != self.stamps[number - 1]:
+                    if self.timed:
+                        return
+                    continue
+                if frame.is_corrupt or (self.timed and frame.pts != self.stamps[number - 1]):
                     self.damage = f"frame {number} cannot be decoded"
                     return
                 if (number - 1) % every == 0:
@@ -76,6 +83,9 @@ class Video:
         except FFmpegError as error:
             self.damage = f"frame {number + 1} cannot be decoded: {_text(error)}"
             return
+        if not self.timed and number != len(self.stamps):
+            what = f"{number} of {len(self.stamps)} frames can be decoded, and which ones their time stamps do not say"
+            raise DataError(what, where=self.path)
         if number < last:
             self.damage = f"frame {number + 1} cannot be decoded"
 
@@ -92,17 +102,16 @@ def survey(path: Path) -> Video:
         with av.open(str(path)) as container:
             stream = _stream(container, path)
             stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
-            if any(stamp is None for stamp in stamps):
-                raise DataError("The video has frames without time stamps.", where=path)
             width, height, announced = stream.width, stream.height, stream.frames
     except (FFmpegError, OSError) as error:
         raise DataError(
             f"The file is no readable video: {_text(error)}", where=path, mend="download it again"
         ) from None
-    ordered = sorted(stamp for stamp in stamps if stamp is not None)
-    if not ordered or len(set(ordered)) != len(ordered):
-        raise DataError("The video has no frame, or two at the same time.", where=path)
-    return Video(path, width, height, ordered, announced)
+    if not stamps:
+        raise DataError("The video has no frame.", where=path)
+    known = sorted({stamp for stamp in stamps if stamp is not None})
+    timed = len(known) == len(stamps)
+    return Video(path, width, height, known if timed else list(range(len(stamps))), timed, announced)
 
 
 def _decoded(path: Path, threads: int) -> Iterator[av.VideoFrame]:
