@@ -34,7 +34,7 @@ class Job:
         gpus: of each node.
         gpu_model: as the site names it; empty for any.
         gpu_syntax: how this site asks for a GPU; None for the carrier's usual way.
-        nodes: the command runs once on each.
+        nodes: that the job holds; the command runs on the first.
         queue: LSF's queue or Slurm's partition; empty for the site's default.
         account: LSF's project or Slurm's account; empty for the user's default.
         setup: shell lines before the command, such as `module load cuda`.

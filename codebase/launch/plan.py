@@ -104,11 +104,23 @@ def _plan_stage(options: argparse.Namespace, words: list[str], trains: bool) -> 
             expected="a config: launch --sweep enc_dec.seed=0,1 configs/mini.yaml",
             mend="leave --sweep and --until out, or leave the stage out",
         )
+    if trains:
+        options = _as_configured(options, words)
     if trains and "--time-budget" not in words and options.via != "local":
         words = [*words, "--time-budget", f"{options.minutes}m"]
     folder = Path("results/logs")
     inner = (*PYTHON, "launch", *_in_job(options, folder), "--", *words)
     return Plan(_job(options, (inner,), f"posemill-{words[0]}", folder), folder, (None,))
+
+
+def _as_configured(options: argparse.Namespace, words: Sequence[str]) -> argparse.Namespace:
+    """The options, with as many GPUs and nodes as the config of the training stage says, unless they say it."""
+    config = Path(words[words.index("--config") + 1]) if "--config" in words[:-1] else None
+    if config is None or not config.is_file():
+        return options
+    section = getattr(read_config(config), words[0].replace("-", "_").removeprefix("train_"))
+    gpus = section.gpus if options.gpus is None else options.gpus
+    return argparse.Namespace(**vars(options) | {"gpus": gpus, "nodes": max(options.nodes, section.nodes)})
 
 
 def _plan_run(options: argparse.Namespace, config: Path, overrides: list[str]) -> Plan:

@@ -39,8 +39,7 @@ def run_recorded(folder: Path, requeues: int, run: Callable[[], int]) -> int:
     finally:
         again = code == EXIT_OUT_OF_TIME and attempt < requeues
         write_json(path, record | {"ended": time.time(), "code": code, "again": again})
-    first = os.environ.get("SLURM_PROCID", "0") == "0"  # of several nodes, one asks
-    if again and first and os.environ.get("SLURM_JOB_ID") and not os.environ.get("SUBMITIT_EXECUTOR"):
+    if again and os.environ.get("SLURM_JOB_ID") and not os.environ.get("SUBMITIT_EXECUTOR"):
         _requeue(attempt, requeues)
     return code
 

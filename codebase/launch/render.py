@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from codebase.errors import EXIT_OUT_OF_TIME
+from codebase.errors import EXIT_OUT_OF_TIME, UserError
 from codebase.launch.job import Argv, Job
 
 WARNING_S = 120  # Slurm warns so long before the time limit, as far as the limit allows
@@ -14,12 +14,17 @@ WARNING_S = 120  # Slurm warns so long before the time limit, as far as the limi
 def bsub_script(job: Job) -> str:
     """The script for `bsub < script`.
 
-    Memory is told by the core unless the job says otherwise; `-n` counts the cores of all nodes, `-gpu` the GPUs of
-    one. `-Q 75` lets LSF itself run the job again when it stopped before its time limit with its state saved.
+    Memory is told by the core unless the job says otherwise. `-Q 75` lets LSF itself run the job again when it stopped
+    before its time limit with its state saved.
+
+    Raises:
+        UserError: more than one node; a training is spread by Slurm's srun alone.
     """
+    if job.nodes > 1:
+        raise one_node("bsub")
     flags = [
         f"-J {_array_name(job)}",
-        f"-n {job.cores * job.nodes}",
+        f"-n {job.cores}",
         f"-W {job.minutes // 60}:{job.minutes % 60:02d}",
         f"-o {job.log}",
         *_bsub_resources(job),
@@ -28,8 +33,16 @@ def bsub_script(job: Job) -> str:
         *([f'-w "done({job.after})" -ti'] if job.after else []),
         *([f"-Q {EXIT_OUT_OF_TIME}"] if job.requeue else []),
     ]
-    run = "blaunch -z \"$(sort -u < \"$LSB_DJOB_HOSTFILE\" | tr '\\n' ' ')\" " if job.nodes > 1 else ""
-    return _script("#BSUB", flags, job, index="${LSB_JOBINDEX}", first=1, run=run)
+    return _script("#BSUB", flags, job, index="${LSB_JOBINDEX}", first=1)
+
+
+def one_node(via: str) -> UserError:
+    """The error where a carrier cannot give a job several nodes."""
+    return UserError(
+        f"A training is spread over several nodes by Slurm's srun, which {via} does not have around it.",
+        expected="--nodes with --via sbatch",
+        mend="leave --nodes out; several GPUs of one node: enc_dec.gpus in the config, and --gpus",
+    )
 
 
 def _array_name(job: Job) -> str:
@@ -41,7 +54,7 @@ def _bsub_resources(job: Job) -> Iterator[str]:
     memory = job.mem_mb_per_core if job.memory_by("bsub") == "core" else job.mem_mb
     old = job.gpus and job.syntax("bsub") == "rusage"
     yield f'-R "rusage[mem={memory}, ngpus_excl_p={job.gpus}]"' if old else f'-R "rusage[mem={memory}]"'
-    yield f'-R "span[ptile={job.cores}]"' if job.nodes > 1 else '-R "span[hosts=1]"'
+    yield '-R "span[hosts=1]"'
     if old and job.gpu_model:
         yield f'-R "select[gpu_model0=={job.gpu_model}]"'
     elif job.gpus and not old:
@@ -52,7 +65,8 @@ def sbatch_script(job: Job) -> str:
     """The script for `sbatch < script`.
 
     The warning before the time limit goes to the command alone (`B:`, which `exec` puts in the shell's place); it
-    saves, leaves with 75 and asks for its own requeue.
+    saves, leaves with 75 and asks for its own requeue. With several nodes the command runs on the first, and the stage
+    itself starts its processes on the others.
     """
     flags = [
         f"--job-name={job.name}",
@@ -70,8 +84,7 @@ def sbatch_script(job: Job) -> str:
         "--open-mode=append",
         f"--output={job.log}",
     ]
-    run = f"srun --kill-on-bad-exit=1 --cpus-per-task={job.cores} " if job.nodes > 1 else ""
-    return _script("#SBATCH", flags, job, index="${SLURM_ARRAY_TASK_ID}", first=0, run=run)
+    return _script("#SBATCH", flags, job, index="${SLURM_ARRAY_TASK_ID}", first=0)
 
 
 def warning_s(minutes: int) -> int:
@@ -93,20 +106,20 @@ def _sbatch_gpus(job: Job) -> Iterator[str]:
         yield f"--gpus-per-node={what}" if job.nodes > 1 else f"--gpus={what}"
 
 
-def _script(mark: str, flags: Sequence[str], job: Job, *, index: str, first: int, run: str) -> str:
+def _script(mark: str, flags: Sequence[str], job: Job, *, index: str, first: int) -> str:
     head = ["#!/usr/bin/env bash", *(f"{mark} {flag}" for flag in flags)]
     # before `set -u`, which the functions of `module` and `conda` do not bear
-    lines = [*head, *job.setup, "set -euo pipefail", *_body(job.commands, index, first, run), ""]
+    lines = [*head, *job.setup, "set -euo pipefail", *_body(job.commands, index, first), ""]
     return "\n".join(lines)
 
 
-def _body(commands: Sequence[Argv], index: str, first: int, run: str) -> Iterator[str]:
+def _body(commands: Sequence[Argv], index: str, first: int) -> Iterator[str]:
     if len(commands) == 1:
-        yield f"exec {run}{shlex.join(commands[0])}"
+        yield f"exec {shlex.join(commands[0])}"
         return
     yield f"case {index} in"
     for number, argv in enumerate(commands, start=first):
-        yield f"    {number}) exec {run}{shlex.join(argv)} ;;"
+        yield f"    {number}) exec {shlex.join(argv)} ;;"
     yield "esac"
 
 

@@ -11,12 +11,18 @@ from typing import Any
 from codebase.errors import UserError
 from codebase.launch.carried import LIMIT, Carried
 from codebase.launch.job import Job
-from codebase.launch.render import warning_s
+from codebase.launch.render import one_node, warning_s
 from codebase.launch.submit import no_scheduler, refusal
 
 
 def parameters(job: Job, requeues: int) -> dict[str, Any]:
-    """What submitit's Slurm executor is told. Pure."""
+    """What submitit's Slurm executor is told. Pure.
+
+    Raises:
+        UserError: more than one node, on each of which submitit would start the command.
+    """
+    if job.nodes > 1:
+        raise one_node("submitit")
     memory = (
         {"mem-per-cpu": f"{job.mem_mb_per_core}M"} if job.memory_by("submitit") == "core" else {"mem": f"{job.mem_mb}M"}
     )

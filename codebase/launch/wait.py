@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from codebase.launch.record import record_path
 from codebase.launch.submit import CANCEL
 from codebase.status.runs import headline
-from codebase.status.scheduler import ALIVE, Answer, ask
+from codebase.status.scheduler import ALIVE, Answer, JobState, ask
 
 EXIT_LOST = 1
 _EVERY_S, _EVERY_PLAIN_S = 3.0, 60.0
@@ -41,17 +41,17 @@ class Waited:
     missing_since: float | None = None
 
 
-def wait_for(via: str, jobs: Sequence[str], runs: Sequence[Path | None], folder: Path, out: TextIO = sys.stdout) -> int:
+def wait_for(via: str, jobs: Sequence[str], runs: Sequence[Path | None], folder: Path) -> int:
     """Wait until all jobs are over; returns the first exit code that is not 0.
 
     On a terminal a line a job is renewed in place; elsewhere a line is printed when a job's state changes, and now and
     then for how far it is. Ctrl-C ends the waiting, not the jobs: it says how to cancel them.
     """
     waited = [Waited(job, run) for job, run in zip(jobs, runs, strict=True)]
-    screen = _Screen(out)
+    screen = _Screen()
     try:
         while True:
-            answer = ask(jobs)
+            answer = ask(jobs, "lsf" if via == "bsub" else "slurm")
             waited = [_look(one, answer, folder) for one in waited]
             screen.show([f"{one.job}  {one.line}" for one in waited], over=all(one.code is not None for one in waited))
             if all(one.code is not None for one in waited):
@@ -82,15 +82,22 @@ def _look(one: Waited, answer: Answer, folder: Path) -> Waited:
         # where the scheduler killed it, that is the truth: the record may be of an attempt before
         code = state.code if state is not None and state.code else record["code"]
         return _over(one, int(code), state.word if state is not None else "")
-    if state is not None and state.what != "lost":
+    if state is not None and state.what != "lost" and not _comes_back(state, record):
         code = state.code if state.code is not None else int(state.what != "done")
         return _over(one, code or int(state.what == "failed"), state.word)
     if answer.scheduler == "" or answer.trouble:
         return replace(one, line=f"the scheduler does not answer: {answer.trouble or 'it is not on PATH'}")
     since = one.missing_since if one.missing_since is not None else time.monotonic()
-    if time.monotonic() - since > _PATIENCE_S and state is None:
+    if time.monotonic() - since > _PATIENCE_S:
+        if record is not None and record["code"] is not None:
+            return _over(one, int(record["code"]), "and did not come back")
         return _over(one, EXIT_LOST, "lost: the scheduler does not know it, and it left no record")
-    return replace(one, line="not known to the scheduler", missing_since=since)
+    return replace(one, line="ended, to be run again" if record else "unknown to the scheduler", missing_since=since)
+
+
+def _comes_back(state: JobState, record: Mapping[str, Any] | None) -> bool:
+    """Whether the scheduler is about to run it again: it ended as it does where that was asked for."""
+    return record is not None and bool(record.get("again")) and state.code == record["code"]
 
 
 def _over(one: Waited, code: int, word: str) -> Waited:
@@ -109,8 +116,8 @@ def _record(folder: Path, job: str) -> dict[str, Any] | None:
 class _Screen:
     """Lines that are renewed in place on a terminal, or printed when they say something new."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out, self._tty = out, out.isatty()
+    def __init__(self) -> None:
+        self._tty = sys.stdout.isatty()
         self._lines: list[str] = []
         self._printed = 0.0
 
@@ -119,7 +126,7 @@ class _Screen:
             width, height = shutil.get_terminal_size()
             shown = [line[: width - 1] for line in lines[: max(1, height - 2)]]
             up = f"\x1b[{len(self._lines)}A" if self._lines else ""
-            self._out.write(up + "".join(f"\x1b[2K{line}\n" for line in shown))
+            sys.stdout.write(up + "".join(f"\x1b[2K{line}\n" for line in shown))
             self._lines = shown
         else:
             now = time.monotonic()
@@ -128,8 +135,8 @@ class _Screen:
             fresh = [line for line in lines if line not in self._lines and (due or _state(line) not in old)]
             if fresh:
                 self._printed, self._lines = now, lines
-                self._out.write("".join(f"{time.strftime('%H:%M:%S')} {line}\n" for line in fresh))
-        self._out.flush()
+                sys.stdout.write("".join(f"{time.strftime('%H:%M:%S')} {line}\n" for line in fresh))
+        sys.stdout.flush()
 
 
 def _state(line: str) -> str:

@@ -124,7 +124,7 @@ def _lives(pid: int) -> bool:
 def _queued(task: Task, answer: Answer) -> JobState | None:
     """The waiting job of Snakemake's executor for this task: Slurm's comment or LSF's name of the job say the rule."""
     here = str(Path.cwd())
-    names = {f"rule_{task.rule}", f"Snakemake_rule_{task.rule}", f"Snakemake_{task.rule}"}
+    names = {f"rule_{task.rule}", f"Snakemake_rule_{task.rule}", f"posemill_{task.rule}"}
     for state in answer.known.values():
         if state.what != "waiting" or (state.folder and state.folder != here):
             continue
@@ -134,10 +134,12 @@ def _queued(task: Task, answer: Answer) -> JobState | None:
     return None
 
 
-def job_ids(config: Config) -> list[str]:
-    """Ids of the scheduler that the run's logs name and that may still run."""
-    found = [read_signs(task.log, task.run_dir) for task in tasks(config) if not task.output.exists()]
-    return [signs.job for signs in found if signs is not None and signs.job and not signs.ended]
+def unfinished_jobs(configs: Iterable[Config]) -> tuple[list[str], str]:
+    """The jobs that the runs' logs name and that may still run, and their scheduler (empty: unknown)."""
+    unfinished = [task for config in configs for task in tasks(config) if not task.output.exists()]
+    found = [signs for task in unfinished if (signs := read_signs(task.log, task.run_dir)) is not None and signs.job]
+    schedulers = [signs.scheduler for signs in found if signs.scheduler]
+    return [signs.job for signs in found if not signs.ended], schedulers[-1] if schedulers else ""
 
 
 def headline(root: Path) -> str:

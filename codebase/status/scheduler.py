@@ -71,12 +71,17 @@ class Answer:
         return self.jobs or {}
 
 
-def ask(ids: Iterable[str] = ()) -> Answer:
-    """The user's jobs that wait or run, and the ends of the jobs in `ids` as far as the scheduler remembers."""
+def ask(ids: Iterable[str] = (), scheduler: str = "") -> Answer:
+    """The user's jobs that wait or run, and the ends of the jobs in `ids` as far as the scheduler remembers.
+
+    Args:
+        ids: jobs whose ends are wanted, too.
+        scheduler: `slurm` or `lsf`; by default the one that is on PATH (some sites of Slurm have a bjobs, too).
+    """
     wanted = [job for job in ids if job]
-    if shutil.which("squeue"):
+    if scheduler != "lsf" and shutil.which("squeue"):
         return _ask_slurm(wanted)
-    if shutil.which("bjobs"):
+    if scheduler != "slurm" and shutil.which("bjobs"):
         return _ask_lsf(wanted)
     return Answer()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from codebase.config import Config, read_config
 from codebase.errors import DataError, UserError
-from codebase.status.runs import STATES, Standing, duration, how_far, job_ids, read_run, runs_in, standings
+from codebase.status.runs import STATES, Standing, duration, how_far, read_run, runs_in, standings, unfinished_jobs
 from codebase.status.scheduler import Answer, ask
 
 _INDENT = " " * 6
@@ -36,7 +36,7 @@ def status(run: Path | None, overrides: Sequence[str], *, as_json: bool, watch_s
 
 def _one_run(run: Path, overrides: Sequence[str], as_json: bool) -> tuple[str, bool]:
     config = read_config(run, overrides) if overrides else read_run(run)
-    answer = ask(job_ids(config))
+    answer = ask(*unfinished_jobs([config]))
     found = standings(config, answer)
     root = config.results / config.name
     text = json.dumps(as_data(root, found, answer), indent=2) if as_json else "\n".join(table(root, found, answer))
@@ -52,7 +52,7 @@ def _all_runs(results: Path, as_json: bool) -> tuple[str, bool]:
     if len(runs) == 1:
         return _one_run(runs[0], (), as_json)
     configs, odd = _configs(runs)
-    answer = ask(job for config in configs.values() for job in job_ids(config))
+    answer = ask(*unfinished_jobs(configs.values()))
     found = {run: standings(config, answer) for run, config in configs.items()}
     bad = any(one.state in ("failed", "lost?") for each in found.values() for one in each)
     if as_json:

@@ -27,7 +27,7 @@ class Signs:
     """What is known of a job from its files.
 
     Attributes:
-        host, job, pid: who runs it; the job's id as the scheduler's commands take it.
+        host, scheduler, job, pid: who runs it; the job's id as the scheduler's commands take it.
         ended: how it ended, in its own words; empty while it runs, and where it was killed.
         seen: unix time of its last sign of life.
         message: the error for people at its end, or its last lines where it failed otherwise.
@@ -35,6 +35,7 @@ class Signs:
     """
 
     host: str = ""
+    scheduler: str = ""
     job: str = ""
     pid: int = 0
     ended: str = ""
@@ -73,7 +74,9 @@ def _of_log(log: Path, text: str) -> dict[str, Any]:
         return {}
     values: dict[str, Any] = {"seen": seen}
     if first:
-        values |= {"host": first["host"], "job": plain_id(first["job"]), "pid": int(first["pid"])}
+        scheduler = "" if first["job"] == "none" else first["job"].split()[0]
+        values |= {"host": first["host"], "scheduler": scheduler}
+        values |= {"job": plain_id(first["job"]), "pid": int(first["pid"])}
     if last := _LAST.search(text):
         values["ended"] = last["how"]
     values["message"] = user_message(text).rstrip() or "\n".join(last_lines(text, 4))

@@ -125,7 +125,7 @@ def test_a_stage_by_sbatch_and_waited_for(house):
     assert re.search(rf"{number}  done \(completed\)$", done.stdout, flags=re.MULTILINE)
     said = first_line(house.root / f"results/logs/launch-{number}.log")
     assert said["job"] == number
-    assert said["gpu"] in ("0", "1")
+    assert re.search(r", gpu [01], pid \d+, commit \S+, ", said["line"])
     assert house.job(number).gpus == 1
     assert_undisturbed(house, "sbatch")
 

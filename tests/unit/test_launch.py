@@ -80,6 +80,15 @@ def test_a_training_stage_is_told_the_jobs_time():
     assert "--time-budget" not in argv
 
 
+def test_a_training_stage_gets_the_gpus_and_nodes_of_its_config(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("name: c\nenc_dec: {gpus: 4, nodes: 2}\n")
+    words = ("--via", "sbatch", "--", "train-enc-dec", "--config", str(config))
+    job = plan.plan_jobs(options(*words), STAGES).job
+    assert (job.gpus, job.nodes) == (4, 2)
+    assert plan.plan_jobs(options("--gpus", "1", *words), STAGES).job.gpus == 1
+
+
 def test_an_own_time_budget_stays():
     words = ("train-prior", "--config", "c.yaml", "--time-budget", "5m")
     (argv,) = commands("--via", "bsub", "--", *words)

@@ -27,7 +27,6 @@ CASES = {
     "bsub-site": (bsub_script, replace(JOB, **SITE, mem_per="job")),
     "bsub-sweep": (bsub_script, SWEEP),
     "bsub-no-gpu": (bsub_script, replace(JOB, gpus=0)),
-    "bsub-nodes": (bsub_script, replace(JOB, nodes=2, gpus=4)),
     "sbatch-plain": (sbatch_script, JOB),
     "sbatch-gres": (sbatch_script, replace(JOB, gpu_syntax="gres", gpu_model="v100", gpus=2)),
     "sbatch-site": (sbatch_script, replace(JOB, **SITE, mem_per="core")),
@@ -74,6 +73,12 @@ def test_the_form_of_old_sites_is_what_their_users_typed():
 def test_another_schedulers_syntax_is_refused(render, syntax):
     with pytest.raises(UserError, match=f"--gpu-syntax {syntax} is no way"):
         render(replace(JOB, gpu_syntax=syntax))
+
+
+@pytest.mark.parametrize("render", [bsub_script, lambda job: submitit_text(job, 1)])
+def test_several_nodes_are_slurms_alone(render):
+    with pytest.raises(UserError, match="spread over several nodes by Slurm's srun"):
+        render(replace(JOB, nodes=2))
 
 
 def test_each_element_of_an_array_runs_its_own_command(tmp_path):
