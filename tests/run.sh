@@ -1,17 +1,27 @@
 #!/usr/bin/env bash
-# All tests, with one command:   bash tests/run.sh [--no-venv] [arguments of pytest]
-# Makes .venv and installs the pinned packages on its first run, as train.sh does.
+# All tests but those on a live scheduler:   bash tests/run.sh [--no-venv] [arguments of pytest]
+# Those alone (some 12 minutes):             bash tests/run.sh [--no-venv] --cluster [arguments of pytest]
+# Both:                                      bash tests/run.sh [--no-venv] --all [arguments of pytest]
+# Makes .venv and installs the pinned packages on its first run, as train.sh does. A live Slurm is started for the cluster
+# tests (tests/cluster/slurm.sh; it installs it by apt where it is missing) and stopped after them. Where it cannot start,
+# they are skipped with the reason; POSEMILL_SLURM=required makes that a failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=../envs/setup.sh
 . envs/setup.sh
 
 venv=yes
-if [ "${1:-}" = --no-venv ]; then
-    venv=no
+which=()
+while true; do
+    case ${1:-} in
+        --no-venv) venv=no ;;
+        --cluster) which=(-m cluster --durations=0 --durations-min=1) ;;
+        --all) which=(-m "cluster or not cluster" --durations=30) ;;
+        *) break ;;
+    esac
     shift
-fi
+done
 use_environment "$venv" "$(runtime_pins)" envs/test.txt
 # small operations on spinning threads are a hundred times slower where cores are shared
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
-exec python -m pytest -q "$@"
+exec python -m pytest -q "${which[@]}" "$@"

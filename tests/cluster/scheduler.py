@@ -145,6 +145,13 @@ class Manager:
             self.started = False
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests on a live scheduler, unless `-m` speaks of them."""
+    if "cluster" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("cluster")])
+        items[:] = [item for item in items if not item.get_closest_marker("cluster")]
+
+
 @pytest.fixture(scope="session")
 def manager() -> Iterator[Manager]:
     """The keeper of the one Slurm; stops it at the end if it started it."""
