@@ -89,15 +89,16 @@ def merge(ours: Mapping[str, Any], site: Mapping[str, Any], *, where: object = N
 
 def _replace_gpu(wants: Profile, asked: Mapping[str, Any]) -> None:
     """`asked` in place of the ways in which our profiles ask for a GPU; the number stays what the config says."""
-    count = wants.get("gpu")
-    if count is None:
+    if "gpu" not in wants:
         return
+    # Slurm's `gpu` counts all nodes, every other way of asking counts one
+    count = str(wants["gpu"]).partition(" * ")[0]
     for ours in ("lsf_extra", "gres", "gpu_model"):
         wants.pop(ours, None)
     if "gres" in asked:
         # Slurm's plugin takes --gpus or --gres, not both
         wants["gpu"] = 0
-    wants.update(_quoted({key: value.replace(GPUS, str(count)) if isinstance(value, str) else value
+    wants.update(_quoted({key: value.replace(GPUS, count) if isinstance(value, str) else value
                           for key, value in asked.items()}))  # fmt: skip
 
 

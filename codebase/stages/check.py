@@ -14,7 +14,7 @@ from codebase.config import Config
 from codebase.data.embeddings import read_embeddings
 from codebase.data.index import read_index
 from codebase.data.store import CropStore
-from codebase.errors import UserError
+from codebase.errors import DataError, UserError
 from codebase.files import open_h5, write_json
 from codebase.geometry import apply_affine, project, world_to_camera
 from codebase.logs import log
@@ -60,7 +60,11 @@ def run(config: Config, *, what: str, files: Sequence[Path], against: Sequence[P
     if what not in checks:
         raise UserError(f"There is no check of {what!r}.", expected=", ".join(checks))
     for path in files:
-        found = checks[what](config, path, against)
+        try:
+            found = checks[what](config, path, against)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            # what h5py and numpy raise on a file with holes is of many kinds
+            raise DataError(f"The file is damaged: {error}", where=path, mend="delete it and make it again") from error
         log.info("%s: %s", path, ", ".join(f"{name} {value:.6g}" for name, value in found.items()))
     write_json(output, {"what": what, "files": [path.name for path in files], "passed": True})
 

@@ -65,7 +65,14 @@ def test_a_profile_reruns_exactly_and_retries_where_jobs_have_walls(profile):
         return
     gpus = {name: re.search(r"^ +gpu=(1|gpus\(\"(\w+)\"\)),", body, flags=re.MULTILINE) for name, body in RULES.items()}
     asked = {name: f"$GPUS_{found[2].upper()}" if found[2] else 1 for name, found in gpus.items() if found}
-    assert {name: wants["gpu"] for name, wants in wanted.items() if "gpu" in wants} == asked
+    found = {name: wants["gpu"] for name, wants in wanted.items() if "gpu" in wants}
+    if profile == "slurm":
+        for name, count in asked.items():
+            nodes = count.replace("GPUS", "NODES") if isinstance(count, str) else 1
+            assert wanted[name]["nodes"] == nodes
+            assert found[name] == (f"{count} * {nodes}" if isinstance(count, str) else 1)
+    else:
+        assert found == asked
     if profile != "slurm":
         assert {name: wants["lsf_extra"] for name, wants in wanted.items() if "lsf_extra" in wants} == {
             name: f"'-gpu num={count}'" for name, count in asked.items()

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from codebase.config import Config, stage_digest, to_yaml, validate_config
+from codebase.config import Config, split_digest, stage_digest, to_yaml, validate_config
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
 from codebase.failures import failed_logs, last_words
 from codebase.paths import Paths
@@ -23,6 +23,7 @@ NETWORKS = ("enc_dec", "pose", "prior", "smpl", "hmr")
 
 wildcard_constraints:
     subject=r"\d+",
+    split="train|val|test",
 
 
 def or_leave(function, *arguments):
@@ -149,8 +150,9 @@ def memory(megabytes):
 
 
 def gpus(network):
-    """The GPUs that training of a network asks for."""
-    return getattr(getattr(CONFIG, network), "gpus", 1)
+    """The GPUs that training of a network asks for, on all its nodes together."""
+    asked = getattr(CONFIG, network)
+    return asked.gpus * asked.nodes
 
 
 def each(path_of, subjects):
@@ -168,8 +170,13 @@ def body_files(subjects):
 
 
 def gate(*kinds):
-    """Markers of the checks that artefacts of these kinds passed: a job that uses them waits for it (check.smk)."""
-    return [PATHS.checked(kind) for kind in kinds if kind != "bodies" or PATHS.bodies]
+    """Markers of the checks that artefacts of these kinds passed: a job that uses them waits for it (check.smk).
+
+    Only waits: what makes a job due are the artefacts that it reads, not a check of others beside them.
+    """
+    return [
+        ancient(PATHS.checked(kind)) for kind in kinds if kind != "bodies" or PATHS.bodies
+    ]
 
 
 def rendered(subjects):
@@ -182,6 +189,25 @@ def rendered(subjects):
 def extracted_bodies(subject):
     """The SMPL parameters that extract writes beside the frames; none where its source has none."""
     return body_files([subject]) if PATHS.extracts_bodies else []
+
+
+def rendered_split(wildcards):
+    """The same for the subjects of a split."""
+    return rendered(getattr(CONFIG.split, wildcards.split).subjects)
+
+
+def split_section(wildcards):
+    """Digest of what one split's index depends on: editing split.test leaves the others, and all training, alone."""
+    return split_digest(CONFIG, wildcards.split)
+
+
+def indices_of_subject(wildcards):
+    """Indices of the splits that the subject of a rule is in."""
+    return [
+        PATHS.index(split)
+        for split in ("train", "val", "test")
+        if int(wildcards.subject) in getattr(CONFIG.split, split).subjects
+    ]
 
 
 def rendered_subject(wildcards):
@@ -225,8 +251,10 @@ onstart:
     write_run_config(PATHS.run_config)
 
 
-# profiles ask for a rule's GPUs by these, for instance "-gpu num=$GPUS_ENC_DEC"
-os.environ.update({f"GPUS_{name.upper()}": str(gpus(name)) for name in NETWORKS})
+# profiles ask for a rule's GPUs (of a node) and nodes by these, for instance "-gpu num=$GPUS_ENC_DEC"
+for name in NETWORKS:
+    os.environ[f"GPUS_{name.upper()}"] = str(getattr(CONFIG, name).gpus)
+    os.environ[f"NODES_{name.upper()}"] = str(getattr(CONFIG, name).nodes)
 
 
 onsuccess:

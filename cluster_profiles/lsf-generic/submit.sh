@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# bsub for Snakemake's cluster-generic; prints the job's id and nothing else.
+#   submit.sh RULE CORES MEM_MB MINUTES QUEUE PROJECT [flags of bsub ...] JOBSCRIPT
+# Memory is sent per core, as LSF counts it; SNAKEMAKE_LSF_MEMFMT=perjob sends it per job, LSF_UNIT_FOR_LIMITS=KB or GB in
+# another unit than MB. An empty QUEUE or PROJECT is left to LSF.
+set -euo pipefail
+
+rule=$1 cores=$2 memory=$3 minutes=$4 queue=$5 project=$6
+shift 6
+script=${*: -1}
+flags=("${@:1:$#-1}")
+command -v bsub >/dev/null || { echo "error: there is no bsub on PATH; run Snakemake on a login node of the cluster" >&2; exit 2; }
+
+[ "${SNAKEMAKE_LSF_MEMFMT:-percore}" = perjob ] || memory=$(((memory + cores - 1) / cores))
+case ${LSF_UNIT_FOR_LIMITS:-MB} in
+    K*) memory=$((memory * 1024)) ;;
+    G*) memory=$(((memory + 1023) / 1024)) ;;
+esac
+log=$PWD/.snakemake/lsf_logs/rule_$rule
+mkdir -p "$log"
+answer=$(bsub -J "posemill_$rule" -o "$log/%J.log" -e "$log/%J.log" -env all -n "$cores" -W "$minutes" \
+    -R "rusage[mem=$memory]" -R "span[hosts=1]" ${queue:+-q "$queue"} ${project:+-P "$project"} \
+    ${flags[@]+"${flags[@]}"} -cwd "$PWD" "$script" 2>&1) || {
+    printf 'error: bsub refused a job of rule %s: %s\n  to mend:  correct lsf_queue, lsf_project, gpu or set-resources in your site file\n' \
+        "$rule" "$answer" >&2
+    exit 1
+}
+[[ $answer =~ Job\ \<([0-9]+)\> ]] || { echo "error: no job id in the answer of bsub: $answer" >&2; exit 1; }
+echo "${BASH_REMATCH[1]}"
