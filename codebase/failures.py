@@ -67,13 +67,19 @@ def _where(logs: list[Path]) -> str:
     return f"A job failed; its log: {logs[0]}{more}"
 
 
-def disk_is_full(error: BaseException) -> str:
-    """What to say of an error that means a full disk or a quota; empty for any other."""
+def disk_is_full(error: BaseException, where: object = None) -> str:
+    """What to say of an error that means a full disk or a quota; empty for any other.
+
+    Args:
+        error: what was raised.
+        where: what was being written, where the error does not name it.
+    """
     number = getattr(error, "errno", None)
     said = str(error)
     if number not in _FULL and "No space left on device" not in said and "quota exceeded" not in said.lower():
         return ""
-    where = f"\n  where:    {error.filename}" if isinstance(error, OSError) and error.filename else ""
+    file = error.filename if isinstance(error, OSError) and error.filename else where
+    place = f"\n  where:    {file}" if file else ""
     what = "quota is used up" if number == errno.EDQUOT or "quota" in said.lower() else "disk is full"
     mend = "free some space (quota -s, df -h .), or put results elsewhere: results=/scratch/$USER/results"
-    return f"Nothing more could be written: the {what}.{where}\n  to mend:  {mend}"
+    return f"Nothing more could be written: the {what}.{place}\n  to mend:  {mend}"

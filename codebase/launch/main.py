@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -50,10 +51,10 @@ def launch(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
 
 
 def _unmix(options: argparse.Namespace) -> None:
-    """Give back a CONFIG that `--sweep key=... CONFIG` swallowed."""
-    words = [word for word in options.sweep if "=" not in word]
-    options.sweep = [word for word in options.sweep if "=" in word]
-    options.words = [*words, *options.words]
+    """Give back the CONFIG and its overrides that `--sweep key=... CONFIG key=value` swallowed."""
+    first = next((place for place, word in enumerate(options.sweep) if "=" not in word), len(options.sweep))
+    options.words = [*options.sweep[first:], *options.words]
+    options.sweep = options.sweep[:first]
 
 
 def _local(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
@@ -80,6 +81,8 @@ def _submit_all(options: argparse.Namespace, plan: Plan) -> tuple[list[str], lis
     try:
         for folder in (plan.folder, Path(plan.job.log).parent):
             folder.mkdir(parents=True, exist_ok=True)
+        for job in _in_order(plan, _DATA_JOB):
+            _keep(plan.folder / f"{job.name}.sh", _text(options, job))
         data = _submit(options, plan.data, plan.folder) if plan.data is not None else []
     except OSError as error:
         raise _cannot_write(error, plan.folder) from None
@@ -95,6 +98,14 @@ def _submit_all(options: argparse.Namespace, plan: Plan) -> tuple[list[str], lis
         _write_manifest(plan, jobs)
         print(f"The table of results: python -m codebase launch --collect {plan.folder}", file=sys.stderr)
     return data, jobs
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write what is submitted beside the logs; a disk that is full shows now, not as a job without a log."""
+    with path.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
 
 
 def _submit(options: argparse.Namespace, job: Job, folder: Path) -> list[str]:
@@ -113,7 +124,7 @@ def _submit(options: argparse.Namespace, job: Job, folder: Path) -> list[str]:
 
 
 def _cannot_write(error: OSError, folder: Path) -> UserError:
-    full = disk_is_full(error)
+    full = disk_is_full(error, folder)
     if full:
         return UserError(full)
     return UserError(

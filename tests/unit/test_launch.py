@@ -103,8 +103,10 @@ def test_what_runs_inside_is_understood_by_our_own_command_line():
 
 
 def test_a_config_after_the_swept_keys_is_the_config(capsys):
-    assert main(["launch", "--via", "sbatch", "--dry-run", "--sweep", "pose.seed=0,1", "configs/small.yaml"]) == 0
-    assert "configs/small.yaml pose.seed=1 name=small-pose.seed-1 data_from=results/small" in capsys.readouterr().out
+    words = ["pose.seed=0,1", "configs/small.yaml", "pose.steps=5"]
+    assert main(["launch", "--via", "sbatch", "--dry-run", "--sweep", *words]) == 0
+    said = capsys.readouterr().out
+    assert "configs/small.yaml pose.steps=5 pose.seed=1 name=small-pose.seed-1 data_from=results/small" in said
 
 
 @pytest.mark.parametrize(

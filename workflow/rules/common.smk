@@ -12,7 +12,7 @@ from pathlib import Path
 
 from codebase.config import Config, split_digest, stage_digest, to_yaml, validate_config
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
-from codebase.failures import failed_logs, last_words
+from codebase.failures import disk_is_full, failed_logs, last_words
 from codebase.paths import Paths
 from codebase.schedulers import require_scheduler
 from codebase.shared_data import require_same_data
@@ -107,10 +107,14 @@ def write_run_config(path):
     text = to_yaml(CONFIG)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        said = disk_is_full(error, path) or f"The run's config cannot be written: {error}"
+        raise DataError(said) from None
 
 
 def forget_finished():
@@ -229,7 +233,7 @@ if CONFIG.data_from is not None:
 
 # a dry run needs the file to be there, and must not change it under the jobs of a run
 if not PATHS.run_config.is_file():
-    write_run_config(PATHS.run_config)
+    or_leave(write_run_config, PATHS.run_config)
 
 
 def explain_failure(logs):
@@ -248,7 +252,7 @@ onerror:
 onstart:
     or_leave(require_tree)
     or_leave(require_source)
-    write_run_config(PATHS.run_config)
+    or_leave(write_run_config, PATHS.run_config)
 
 
 # profiles ask for a rule's GPUs (of a node) and nodes by these, for instance "-gpu num=$GPUS_ENC_DEC"
