@@ -165,6 +165,7 @@ def test_boxes_or_nothing_in_the_place_of_silhouettes(official, tmp_path):
     assert content["counts"]["masks"] == content["counts"]["left_out_masks"] == 0
 
 
+@pytest.mark.slow
 def test_frames_of_the_real_size(tmp_path):
     official = write_official(tmp_path / "real", subacts=(1,), cameras=(1, 2), frames=2, size=1000)
     dataset = {"kind": "extract", "subjects": (1, 8, 9), "acts": (2,), "subacts": (1,), "cameras": (1, 2)}
