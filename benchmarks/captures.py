@@ -28,8 +28,11 @@ def render(root: Path, *, size: int, frames: int) -> None:
     synthesize.run(config, subject=1, output=root / "truth" / "S1.h5")
 
 
-def grow(base: Path, root: Path, times: int) -> int:
-    """A tree of `times` as many sequences, whose frames are links to those of `base`; returns its number of frames."""
+def grow(base: Path, root: Path, times: int, *, repeat: int = 1, masks: bool = True) -> int:
+    """A tree of `times` as many sequences, each `repeat` times as long, of links to the files of `base`.
+
+    Returns its number of frames.
+    """
     count = 0
     for source in sorted(base.glob("s_*")):
         folder = parse_folder(source.name)
@@ -40,11 +43,15 @@ def grow(base: Path, root: Path, times: int) -> int:
             copy = Folder(folder.subject, folder.action, number, folder.camera)
             (root / copy.name).mkdir(parents=True)
             write_meta(
-                root / copy.name, pose3d_world_mm=meta.pose3d_world_mm, R=meta.R, T_mm=meta.T_mm, f_px=meta.f_px,
-                c_px=meta.c_px, width=meta.width, height=meta.height, distortion=meta.distortion,
+                root / copy.name, pose3d_world_mm=np.tile(meta.pose3d_world_mm, (repeat, 1, 1)), R=meta.R,
+                T_mm=meta.T_mm, f_px=meta.f_px, c_px=meta.c_px, width=meta.width, height=meta.height,
+                distortion=meta.distortion,
             )  # fmt: skip
-            for frame in np.arange(1, len(meta.pose3d_world_mm) + 1).tolist():
-                os.link(folder.file(base, frame), copy.file(root, frame))
-                os.link(folder.file(base, frame, MASK_SUFFIX), copy.file(root, frame, MASK_SUFFIX))
+            length = len(meta.pose3d_world_mm)
+            for frame in range(1, length * repeat + 1):
+                original = (frame - 1) % length + 1
+                os.link(folder.file(base, original), copy.file(root, frame))
+                if masks:
+                    os.link(folder.file(base, original, MASK_SUFFIX), copy.file(root, frame, MASK_SUFFIX))
                 count += 1
     return count

@@ -42,12 +42,15 @@ class Command:
 
 
 SPLITS = {"index_train": Path, "index_val": Path}
+INDEX_OUTPUTS = {"output_train": Path, "output_val": Path, "output_test": Path}
 COMMANDS: dict[str, Command] = {
     "synthesize": Command("render one subject of the miniature Human3.6M", {"subject": int, "output": Path}),
     "extract": Command("fill the dataset tree with one subject of other files", {"subject": int, "output": Path}),
     "backgrounds": Command("median background of a subject's cameras", {"subject": int, "output": Path}),
     "index": Command(
-        "index frames, joints and cameras", {"output_train": Path, "output_val": Path, "output_test": Path}
+        "index frames, joints and cameras of the splits for which an output is named",
+        INDEX_OUTPUTS,
+        optional=tuple(INDEX_OUTPUTS),
     ),
     "crops": Command(
         "cut a subject's crops",
@@ -122,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        full = disk_is_full(error)
+        full = disk_is_full(error, getattr(options, "output", None))
         if not full or options.traceback:
             raise
         print(f"error: {full}", file=sys.stderr)
@@ -144,7 +147,8 @@ def _add_stage(commands: Any, stage: str, command: Command) -> None:  # noqa: AN
     parser.add_argument("--config", type=Path, required=True, help="the config of the run")
     for name, kind in command.options.items():
         nargs: dict[str, Any] = {"nargs": "*"} if name in command.lists else {}
-        nargs["default" if name in command.optional else "required"] = () if name in command.optional else True
+        absent = () if name in command.lists else None
+        nargs["default" if name in command.optional else "required"] = absent if name in command.optional else True
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, **nargs)
     if command.trains:
         parser.add_argument("--time-budget", type=seconds, help="wall time of this job, such as 240m; saves before")

@@ -20,7 +20,7 @@ from codebase.config.learning import (
     TrainConfig,
 )
 from codebase.config.outputs import EvaluateConfig, PredictConfig, ReportConfig
-from codebase.config.root import STAGE_SECTIONS, Config, read_config, stage_digest
+from codebase.config.root import STAGE_SECTIONS, Config, read_config, split_digest, stage_digest
 
 __all__ = [
     "STAGE_SECTIONS",
@@ -47,6 +47,7 @@ __all__ = [
     "load_config",
     "nearest",
     "read_config",
+    "split_digest",
     "stage_digest",
     "to_yaml",
     "validate_config",

@@ -113,6 +113,15 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     return load_config(Config, path, overrides)
 
 
+def split_digest(config: Config, split: str) -> str:
+    """12 hex digits of what the index of one split (train, val or test) depends on."""
+    chosen = config.split.model_dump(mode="json", include={split, "known_flaws"})
+    if config.split.known_flaws == "exclude_from_test" and split != "test":
+        chosen["known_flaws"] = "keep"
+    dataset = config.dataset.model_dump(mode="json", exclude={"body", "bodies"})
+    return hashlib.sha256(json.dumps([chosen, dataset], sort_keys=True).encode()).hexdigest()[:12]
+
+
 def stage_digest(config: Config, stage: str) -> str:
     """12 hex digits of the sections that `stage` depends on."""
     # files that rules list as inputs; in the digest they would re-run stages that never open them

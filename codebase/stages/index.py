@@ -8,20 +8,28 @@ from codebase.config import Config
 from codebase.data.index import log_exclusions, write_index
 from codebase.data.indexing import build
 from codebase.data.scan import scan
+from codebase.errors import UserError
 from codebase.paths import Paths
 
 VERSION = 3
 
 
-def run(config: Config, *, output_train: Path, output_val: Path, output_test: Path) -> None:
-    """Scan the dataset tree and write the index of each split.
+def run(
+    config: Config, *, output_train: Path | None = None, output_val: Path | None = None, output_test: Path | None = None
+) -> None:
+    """Scan the dataset tree and write the index of each split for which a path is given.
 
     Raises:
-        UserError: the tree is missing, or a split holds no usable frame.
+        UserError: no path is given, the tree is missing, or a split holds no usable frame.
     """
     paths = Paths(config)
-    found = scan(config.dataset, paths.dataset, paths.masks, subjects=config.split.subjects)
-    for split, output in (("train", output_train), ("val", output_val), ("test", output_test)):
+    named = {"train": output_train, "val": output_val, "test": output_test}
+    outputs = {split: path for split, path in named.items() if path is not None}
+    if not outputs:
+        raise UserError("No index is asked for.", expected="--output-train, --output-val or --output-test")
+    subjects = sorted({subject for split in outputs for subject in getattr(config.split, split).subjects})
+    found = scan(config.dataset, paths.dataset, paths.masks, subjects=subjects)
+    for split, output in outputs.items():
         index = build(found, config, paths.dataset, paths.masks, split=split, workers=config.runtime.workers)
         log_exclusions(index, split)
         write_index(output, index)

@@ -19,7 +19,7 @@ class Task:
 
     Attributes:
         rule: Snakemake's name of it.
-        name: what of it, `S9` or `index`; `all` where there is one.
+        name: what of it, `S9`, `index` or, of an index, `train`; `all` where there is one.
         output: file that is there when it is done.
         log: of the job.
         run_dir: where a training run says how far it is; None for other stages.
@@ -36,6 +36,8 @@ class Task:
     @property
     def wildcards(self) -> str:
         """What Snakemake's executors put into a job's name beside the rule; empty for a rule without wildcards."""
+        if self.rule == "index":
+            return self.name
         return self.name.removeprefix("S") if self.name[1:].isdigit() else ""
 
 
@@ -54,7 +56,8 @@ def _data(config: Config, paths: Paths) -> Iterator[Task]:
             yield _each(paths, rule, subject, output[rule](subject))
     for subject in config.split.subjects:
         yield _each(paths, "backgrounds", subject, paths.background(subject), made)
-    yield Task("index", "all", paths.index("test"), paths.log("index"), None, made)
+    for split in ("train", "val", "test"):
+        yield Task("index", split, paths.index(split), paths.log("index", split), None, made)
     for subject in config.split.subjects:
         yield _each(paths, "crops", subject, paths.crops(subject), ("index", "backgrounds"))
 
@@ -78,14 +81,9 @@ def _checks(config: Config, paths: Paths) -> Iterator[Task]:
     made = {"index": "index", "backgrounds": "backgrounds", **bodies, "crops": "crops"}
     made |= {network: f"train_{network}" for network in NETWORKS}
     for what, rule in (made | {"embeddings": "embed", "predictions": "predict"}).items():
-        yield Task(
-            "check_checkpoint" if what in NETWORKS else f"check_{what}",
-            what,
-            paths.checked(what),
-            paths.log("check", what),
-            None,
-            (rule,) if rule else (),
-        )
+        for marker in paths.markers(what):
+            log = paths.log("check", marker.stem)
+            yield Task(f"check_{what}", marker.stem, marker, log, None, (rule,) if rule else ())
 
 
 def _each(paths: Paths, rule: str, subject: int, output: Path, after: tuple[str, ...] = ()) -> Task:

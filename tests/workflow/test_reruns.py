@@ -1,8 +1,11 @@
 """Editing one section, or a stage's VERSION, re-runs that stage and what follows; nothing else does."""
 
+import json
 import re
 
 import pytest
+
+from codebase.config import read_config
 
 END = {"predict", "check_predictions", "evaluate", "report", "all"}
 FROM_POSE, FROM_HMR = {"train_pose", "check_pose"} | END, {"train_hmr", "check_hmr"} | END
@@ -50,6 +53,24 @@ def test_a_section_reruns_its_stage_and_what_follows(in_house, finished):
         "backgrounds={every: 7}": {"backgrounds", "check_backgrounds"} | FROM_CROPS,
     }
     assert {edit: due(in_house, "--config", edit) for edit in expected} == expected
+
+
+def test_editing_the_test_split_trains_nothing_again(in_house, finished):
+    people = read_config(finished / "configs/mini.yaml").split
+    listed = {name: list(getattr(people, name).subjects) for name in ("train", "val", "test")}
+    every = {"train": 1, "val": 4, "test": 2}
+
+    def edit(**changes):
+        split = {name: {"subjects": listed[name], "every": (every | changes)[name]} for name in listed}
+        return "--config", f"split={json.dumps(split)}"
+
+    ends = {"check_index", "check_crops", "embed", "check_embeddings", "check_backgrounds"} | END
+    assert due(in_house, *edit()) == set()
+    assert due(in_house, *edit(test=3)) == {"index", "crops"} | ends
+    jobs = in_house("snakemake", "-n", "--rerun-triggers", "mtime", "params", "input", *edit(test=3)).stdout
+    assert set(re.findall(r"^crops +(\d+)$", jobs, flags=re.MULTILINE)) == {str(len(listed["test"]))}
+    assert set(re.findall(r"^index +(\d+)$", jobs, flags=re.MULTILINE)) == {"1"}
+    assert {"train_enc_dec", "train_pose", "train_smpl", "train_hmr"} <= due(in_house, *edit(train=2))
 
 
 def bump(house, stage):

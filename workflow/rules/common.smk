@@ -113,7 +113,9 @@ def write_run_config(path):
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        said = disk_is_full(error, path) or f"The run's config cannot be written: {error}"
+        said = (
+            disk_is_full(error, path) or f"The run's config cannot be written: {error}"
+        )
         raise DataError(said) from None
 
 
@@ -179,7 +181,9 @@ def gate(*kinds):
     Only waits: what makes a job due are the artefacts that it reads, not a check of others beside them.
     """
     return [
-        ancient(PATHS.checked(kind)) for kind in kinds if kind != "bodies" or PATHS.bodies
+        ancient(PATHS.checked(kind))
+        for kind in kinds
+        if kind != "bodies" or PATHS.bodies
     ]
 
 

@@ -85,14 +85,12 @@ rule backgrounds:
 
 rule index:
     input:
-        rendered(SUBJECTS),
+        rendered_split,
         config=RUN_CONFIG,
     output:
-        train=PATHS.index("train"),
-        val=PATHS.index("val"),
-        test=PATHS.index("test"),
+        index=PATHS.index("{split}"),
     log:
-        PATHS.log("index"),
+        PATHS.log("index", "{split}"),
     conda:
         ENVIRONMENT
     resources:
@@ -100,18 +98,17 @@ rule index:
         runtime=120,
     params:
         version=stage_version("index"),
-        section=section("index"),
+        section=split_section,
     message:
-        "Index frames, joints and cameras of all splits; broken folders are left out, with the reason."
+        "Index frames, joints and cameras of split {wildcards.split}; broken folders are left out, with the reason."
     shell:
-        "python -m codebase index --config {input.config:q} --output-train {output.train:q}"
-        " --output-val {output.val:q} --output-test {output.test:q} 2> {log:q}"
+        "python -m codebase index --config {input.config:q} --output-{wildcards.split} {output.index:q} 2> {log:q}"
 
 
 rule crops:
     input:
         config=RUN_CONFIG,
-        index=[PATHS.index(split) for split in ("train", "val", "test")],
+        index=indices_of_subject,
         background=PATHS.background("{subject}"),
         checked=gate("index", "backgrounds"),
     output:
