@@ -80,7 +80,10 @@ def _check_tree(
         )  # fmt: skip
     if written:
         say(f"contact sheets: {', '.join(map(str, written))}")
-    say(painter.paint(_verdict(usable, frames, len(suspicions)), "hint" if suspicions else "good"))
+    left_out = sum(len(item.exclusions) for subject in found.subjects for item in subject.found)
+    say(
+        painter.paint(_verdict(usable, frames, left_out, len(suspicions)), "hint" if suspicions or left_out else "good")
+    )
 
 
 def _check_source(
@@ -108,11 +111,12 @@ def _door_verdict(listing: Listing) -> str:
     return f"usable: {listing.usable}{lacks}; next: dataset.kind=extract, extract.door={listing.door}"
 
 
-def _verdict(usable: int, frames: int, suspicions: int) -> str:
-    sure = (
-        f"{suspicions} suspicion{'s' if suspicions > 1 else ''}, named above" if suspicions else "nothing looks wrong"
+def _verdict(usable: int, frames: int, left_out: int, suspicions: int) -> str:
+    parts = [f"{left_out} left out"] if left_out else []
+    parts += [f"{suspicions} suspicion{'s' if suspicions > 1 else ''}"] if suspicions else []
+    return f"usable: {usable} of {frames} frames; " + (
+        f"{', '.join(parts)}, see above" if parts else "nothing looks wrong"
     )
-    return f"usable: {usable} of {frames} frames; {sure}"
 
 
 def _say_list(title: str, lines: Any, state: str, painter: text.Painter, say: Say) -> None:  # noqa: ANN401 - any iterable
@@ -126,7 +130,7 @@ def _sheets(found: Survey, hints: list[Hints], masks_root: Path, folder: Path, c
     written = []
     for subject, each in zip(found.subjects, hints, strict=True):
         cameras = {n: f"camera {n}: {text.figures_text(figures)}" for n, figures in each.cameras.items()}
-        caption = Caption(f"S{subject.number} of {found.root}", cameras, each.sentences)
+        caption = Caption(f"S{subject.number} of {found.root.resolve().name}", cameras, each.sentences)
         path = folder / f"S{subject.number}.jpg"
         box_mm = config.crops.box_mm if config else BOX_MM
         if write_sheet(path, subject.found, caption, root=found.root, masks_root=masks_root, box_mm=box_mm):

@@ -136,14 +136,18 @@ def read_meta(folder: Path) -> Meta:
 
 
 def _load_mat(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise missing(path, mend="extract the folder again, or leave it out of dataset.*")
     try:
+        if not path.is_file():
+            raise missing(path, mend="extract the folder again, or leave it out of dataset.*")
         if _is_hdf5(path):
             with h5py.File(path, "r") as file:
                 # MATLAB stores arrays column by column: HDF5 shows their axes reversed.
                 return {key: np.asarray(item).T for key, item in file.items() if isinstance(item, h5py.Dataset)}
         return loadmat(path)
+    except DataError:
+        raise
+    except PermissionError as error:
+        raise DataError(f"The file cannot be read: {error.strerror}", where=path) from None
     except Exception as error:  # scipy raises many kinds for a broken file
         raise DataError(f"The file is no readable MATLAB file: {error}", where=path) from None
 
@@ -184,12 +188,17 @@ def _refused(path: Path, key: str, expected: str) -> DataError:
 def list_frames(folder: Path, name: str, suffix: str = FRAME_SUFFIX) -> Int32[ndarray, " frames"]:
     """Frame numbers of the files `{name}_000001{suffix}` in `folder`, sorted; none where the folder is missing.
 
+    Raises:
+        DataError: the folder may not be read.
+
     The names are parsed at once as a matrix of bytes: about 20 times faster than a pattern and a stat for each.
     """
     try:
         names = os.listdir(os.fsencode(folder))
     except (FileNotFoundError, NotADirectoryError):
         names = []
+    except OSError as error:
+        raise DataError(f"the folder of its {suffix} files cannot be read: {error.strerror}") from None
     head, tail = f"{name}_".encode(), suffix.encode()
     start, stop = len(head), len(head) + _DIGITS
     length = stop + len(tail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,16 +90,21 @@ def scan(
     wanted = [Folder(*key) for key in sorted(itertools.product(chosen, config.acts, config.subacts, config.cameras))]
     views: list[View] = []
     exclusions: list[Exclusion] = []
-    told = left_out_by_extract(root, sorted(set(chosen)))
+    try:
+        told = left_out_by_extract(root, sorted(set(chosen)))
+    except PermissionError:
+        told = []  # if the folders cannot be read either, that is the error to tell
     reasons = {item.name: item.reason for item in told if item.kind == "folder"}
     for folder in wanted:
         try:
-            view = _view(folder, root, masks_root)
+            view, blind = _view(folder, root, masks_root)
             views.append(_sharing_poses(view, views[-1]) if views else view)
+            if blind:
+                exclusions.append(Exclusion(folder.name, blind, folder.subject, "mask", len(view.frames)))
         except DataError as error:
             file = f"{error.where.name}: " if isinstance(error.where, Path) else ""
             reason = file + error.what + (f" Expected: {error.expected}" if error.expected else "")
-            known = reasons.get(folder.name) if not (root / folder.name).exists() else None
+            known = reasons.get(folder.name) if not os.path.exists(root / folder.name) else None
             exclusions.append(Exclusion(folder.name, known or reason, folder.subject, "folder"))
     usable = {view.folder.name for view in views}
     exclusions += [item for item in told if item.kind != "folder" and item.name.partition("/")[0] in usable]
@@ -116,9 +122,14 @@ def left_out_by_extract(root: Path, subjects: Iterable[int]) -> list[Exclusion]:
     ]
 
 
-def _view(folder: Folder, root: Path, masks_root: Path) -> View:
+def _view(folder: Folder, root: Path, masks_root: Path) -> tuple[View, str]:
+    """The folder, and why its masks cannot be listed ("" if they can)."""
     path = root / folder.name
-    if not path.is_dir():
+    try:
+        there = path.is_dir()
+    except OSError as error:
+        raise DataError(f"the folder cannot be read: {error.strerror}") from None
+    if not there:
         raise DataError("the folder does not exist")
     frames = list_frames(path, folder.name)
     if not len(frames):
@@ -126,7 +137,11 @@ def _view(folder: Folder, root: Path, masks_root: Path) -> View:
     meta = read_meta(path)
     if not len(meta.pose3d_world_mm):
         raise DataError(f"{META} holds no pose")
-    return View(folder, meta, frames, list_frames(masks_root / folder.name, folder.name, MASK))
+    try:
+        masks, blind = list_frames(masks_root / folder.name, folder.name, MASK), ""
+    except DataError as error:
+        masks, blind = np.zeros(0, np.int32), error.what
+    return View(folder, meta, frames, masks), blind
 
 
 def sequence_of(folder: Folder) -> tuple[int, int, int]:
@@ -195,14 +210,17 @@ def ranges(frames: Int32[ndarray, " frames"], *, most: int = 5) -> str:
 
 
 def _nothing_usable(root: Path, wanted: list[Folder], exclusions: list[Exclusion]) -> UserError:
-    if not root.is_dir():
+    try:
+        there = sorted(entry.name for entry in root.iterdir())
+    except PermissionError as error:
+        return DataError(f"The dataset's folder cannot be read: {error.strerror}", where=root, mend="ask its owner")
+    except OSError:
         return DataError(
             "The dataset's folder does not exist.",
             where=root,
             expected=f"a folder with {wanted[0].name} and others like it",
             mend="set dataset.root, or dataset.kind=synthetic to have a miniature dataset made",
         )
-    there = sorted(entry.name for entry in root.iterdir())
     shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
     known = sum(parse_folder(name) is not None for name in there)
     return DataError(

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from codebase.data.doors.official.sources import open_source
 from codebase.data.human36m import parse_folder
 from codebase.errors import DataError
 
 _SUBJECT = re.compile(r"S\d{1,2}")
 _ARCHIVE = re.compile(r"(?i).*(video|pose|positions|segment|subjectspecific|mat_gt_b).*\.(tgz|tar|tar\.gz)")
+_PACKED = (".tgz", ".tar.gz", ".tar")
 _OFFICIAL = ("MyPoseFeatures", "MySegmentsMat", "Videos")
 _ALMOST = re.compile(r"(?i)s_?\d+[_-]act(ion)?_?\d+.*")
 _LOOKED_AT = 200
@@ -56,7 +58,11 @@ def recognise(root: Path) -> Source:
         DataError: it does not exist, cannot be read, or is of no known kind; says what was looked for and the nearest
             guess.
     """
-    if not root.exists():
+    try:
+        there = root.exists()
+    except OSError as error:
+        raise DataError(f"The path cannot be read: {error.strerror}", where=root, mend="ask its owner") from None
+    if not there:
         raise DataError("There is nothing to check: the path does not exist.", where=root, mend="correct the path")
     for kind, sign in _SIGNS.items():
         if evidence := sign(root):
@@ -87,9 +93,9 @@ def subjects_in(root: Path) -> dict[int, Path]:
 
 
 def archives_in(root: Path) -> list[Path]:
-    """Archives with official names, in the root or in folders of it."""
+    """Archives in the root or in folders of it."""
     folders = [root, *(root / name for name in names_in(root)[:_LOOKED_AT] if (root / name).is_dir())]
-    return [folder / name for folder in folders for name in names_in(folder) if _ARCHIVE.fullmatch(name)]
+    return [folder / name for folder in folders for name in names_in(folder) if name.endswith(_PACKED)]
 
 
 def _is_tree(root: Path) -> str:
@@ -131,8 +137,13 @@ def _is_official(root: Path) -> str:
 def _is_archives(root: Path) -> str:
     if root.is_file():
         return root.name if _ARCHIVE.fullmatch(root.name) else ""
-    found = archives_in(root)
-    return str(found[0].relative_to(root)) if found else ""
+    packed = archives_in(root)
+    named = next((path for path in packed if _ARCHIVE.fullmatch(path.name)), None)
+    if named:
+        return str(named.relative_to(root))
+    # the portal's links call them otherwise: then what is inside tells
+    inside = (archive.path for s in range(1, 12) for archive in open_source(root, s).archives) if packed else iter(())
+    return next((str(path.relative_to(root)) for path in inside), "")
 
 
 def _first_in_subjects(root: Path, signs: Callable[[Path], Iterable[str]]) -> str:

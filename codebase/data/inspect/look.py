@@ -25,7 +25,6 @@ from codebase.data.human36m import (
     read_mask,
 )
 from codebase.data.scan import Exclusion, View, scan, select_frames
-from codebase.errors import DataError
 from codebase.geometry import project, world_to_camera
 
 SMALL = 160
@@ -196,10 +195,10 @@ def _look(task: Task, frame: int, joints: Float[ndarray, "17 3"]) -> Look:
 
 
 def _with_mask(look: Look, path: Path) -> Look:
-    try:
-        mask = read_mask(path)
-    except DataError as error:
-        return look._replace(mask_reason=error.what)
+    reason, _ = damage(path)
+    if reason:
+        return look._replace(mask_reason=reason)
+    mask = read_mask(path)
     person = mask >= MASK_THRESHOLD
     step = max(1, min(mask.shape) // SMALL)
     return look._replace(
