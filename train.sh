@@ -3,9 +3,12 @@
 #
 #   bash train.sh [local|bsub|sbatch|submitit] [CONFIG] [key=value ...] [--no-venv] [--dry-run] [options of launch]
 #
-# local (the default) runs here; bsub, sbatch and submitit submit one job that runs all of it inside.
-# CONFIG: configs/mini.yaml by default. key=value: overrides such as pose.steps=100.
+# local (the default) runs here; bsub (LSF), sbatch and submitit (Slurm) submit one job that runs all of it inside; the
+# script is printed first. CONFIG: configs/mini.yaml by default. key=value: overrides such as pose.steps=100.
 # --no-venv: use the Python at hand. --dry-run: print what would run or be submitted, and stop.
+# Of launch, among others: --queue Q --account A --minutes M --mem-mb M --gpus N --gpu-model M --site FILE
+#   --setup "module load cuda" --wait --sweep key=1,2 --max-running 2   (all: python -m codebase launch --help)
+# How far it is: python -m codebase status
 # Needs Python 3.11; makes .venv and installs the pinned packages on its first run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -16,9 +19,16 @@ venv=yes
 via=local
 words=()
 flags=()
+before=
 for word in "$@"; do
+    case $before in
+        # a value, such as of `--queue local` or `--site my.yaml`
+        --dry-run | --no-venv | --wait | --collect | "") before=$word ;;
+        --*) before=$word words+=("$word"); continue ;;
+        *) before=$word ;;
+    esac
     case $word in
-        -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
         --no-venv) venv=no ;;
         --dry-run) flags+=(--dry-run) ;;
         local | bsub | sbatch | submitit) via=$word ;;

@@ -424,13 +424,14 @@ def test_submitit_on_this_machine_runs_again_after_75(tmp_path):
 
 
 def test_train_sh_passes_words_on():
+    words = ["--no-venv", "--queue", "local", "--wait", "configs/mini.yaml", "pose.steps=3", "--dry-run"]
     done = subprocess.run(
-        ["bash", "train.sh", "sbatch", "--no-venv", "--dry-run", "--queue", "gpu", "configs/mini.yaml", "pose.steps=3"],
+        ["bash", "train.sh", "sbatch", *words],
         cwd=REPOSITORY, env=os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "#SBATCH --partition=gpu\n" in done.stdout
+    assert "#SBATCH --partition=local\n" in done.stdout
     assert done.stdout.rstrip().endswith("configs/mini.yaml pose.steps=3")
 
 
@@ -439,6 +440,7 @@ def test_the_sources_of_shared_data_are_checked(tmp_path):
     words = ["check-config", "configs/mini.yaml"]
     assert run_in(REPOSITORY, "codebase", *words, "data_from=results/none").returncode == 0
     from codebase.config import read_config, to_yaml
+    from codebase.paths import Paths
     from codebase.shared_data import MARKERS, has_same_data, require_same_data
 
     base = read_config(REPOSITORY / "configs/mini.yaml", [f"results={tmp_path}"])
@@ -446,10 +448,10 @@ def test_the_sources_of_shared_data_are_checked(tmp_path):
         require_same_data(base, tmp_path / "mini")
     (tmp_path / "mini/checks").mkdir(parents=True)
     (tmp_path / "mini/config.yaml").write_text(to_yaml(base))
-    with pytest.raises(DataError, match=r"index\.json is missing"):
+    with pytest.raises(DataError, match=r"index_train\.json is missing"):
         require_same_data(base, tmp_path / "mini")
-    for name in MARKERS:
-        (tmp_path / f"mini/checks/{name}.json").write_text("{}")
+    for path in (path for name in MARKERS for path in Paths(base).markers(name)):
+        path.write_text("{}")
     assert has_same_data(base, tmp_path / "mini")
     other = read_config(REPOSITORY / "configs/mini.yaml", [f"results={tmp_path}", "crops.size=32"])
     with pytest.raises(ConfigError, match="crops would be made"):
