@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from codebase.errors import DataError
+from codebase.errors import DataError, UserError
+from codebase.failures import disk_is_full
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# how torch, numpy and HDF5 say that a write failed, without the reason
+_WRITERS = (
+    "PytorchStreamWriter",
+    " requested and ",
+    "unexpected pos",
+    "iostream error",
+    "file write failed",
+    "unable to",
+)
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on failure removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on failure removed.
+
+    Raises:
+        UserError: the disk is full, or a quota used up; what stood at `path` before stays.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -32,8 +51,55 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        full = _full(error, path.parent)
+        if full is None:
+            raise
+        raise _no_room(path, temporary, full) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder last, where the file system can; a power cut forgets names, too."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _full(error: BaseException, folder: Path) -> int | None:
+    """ENOSPC or EDQUOT if that is why writing failed; libraries may hide it, so another small file is tried."""
+    if getattr(error, "errno", None) in FULL:
+        return error.errno  # type: ignore[attr-defined]
+    if not disk_is_full(error) and not any(word in str(error) for word in _WRITERS):
+        return None
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as probe:
+            probe.write(bytes(1 << 16))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as another:
+        return another.errno if another.errno in FULL else None
+    return errno.ENOSPC if disk_is_full(error) else None
+
+
+def _no_room(path: Path, temporary: Path | None, number: int) -> UserError:
+    with suppress(OSError):
+        written = temporary.stat().st_size if temporary is not None else 0
+        usage = shutil.disk_usage(path.parent)
+        have = f"{written:,} bytes of it were written; {usage.free:,} of {usage.total:,} bytes are free"
+        what = "the quota is used up" if number == errno.EDQUOT else "the disk is full"
+        return UserError(
+            f"The file could not be written: {what}.", where=path, expected=f"room for it: {have}",
+            mend="free some (quota -s, df -h), or put results on another disk: results=/scratch/$USER/results; "
+            "run again, what is finished stays",
+        )  # fmt: skip
+    return UserError("The file could not be written: no room is left.", where=path, mend="free some, and run again")
 
 
 def write_text(path: Path, text: str) -> None:
