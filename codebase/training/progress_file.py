@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
@@ -10,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from codebase.errors import UserError
 from codebase.files import write_json
 from codebase.jobs import job_id
 
+log = logging.getLogger("posemill.train")
 EVERY_S = 15.0
 
 
@@ -69,4 +72,7 @@ class ProgressFile:
             "updated": round(time.time(), 3),
             "state": state,
         }
-        write_json(self.path, content)
+        try:
+            write_json(self.path, content)
+        except (OSError, UserError) as error:  # it only informs: what matters is written elsewhere, and fails there
+            log.warning("%s could not be written: %s", self.path, error)

@@ -78,7 +78,7 @@ def test_other_errors_are_not_taken_for_it(tmp_path):
 def test_a_training_on_a_full_disk_ends_with_exit_code_2_and_keeps_its_state(disk):
     folder = disk / "run"
     code = (
-        "import sys; sys.argv = ['x', sys.argv[1], 'steps=400', 'seconds=0', 'save=1'];\n"
+        "import sys; sys.argv = ['x', sys.argv[1], 'steps=100000', 'seconds=0', 'save=1'];\n"
         "from codebase.errors import UserError\nfrom tests.small_run import main\n"
         "import pathlib, threading, time\n"
         "def fill():\n"
