@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from codebase.errors import UserError
-from codebase.failures import disk_is_full
+from codebase.failures import disk_is_full, last_words
 from codebase.launch import sweep as sweeps
 from codebase.launch.job import Job
 from codebase.launch.local import run_here, run_sweep_here, table_text
@@ -143,10 +144,24 @@ def _write_manifest(plan: Plan, jobs: Sequence[str]) -> None:
 
 def _wait(options: argparse.Namespace, plan: Plan, data: Sequence[str], jobs: Sequence[str]) -> int:
     runs: list[Path | None] = [plan.sweep.data] * len(data) if plan.sweep is not None else []
-    code = wait_for(options.via, [*data, *jobs], [*runs, *plan.runs], plan.folder)
+    codes = wait_for(options.via, [*data, *jobs], [*runs, *plan.runs], plan.folder)
+    logs = [_log(options.via, plan, job) for job, code in codes.items() if code]
+    if logs:
+        print(last_words(logs), file=sys.stderr)
     if plan.sweep is not None:
         print(table_text(*sweeps.table(plan.folder)))
-    return code
+    return next((code for code in codes.values() if code), 0)
+
+
+def _log(via: str, plan: Plan, job: str) -> Path:
+    """The file of a job's output, its id in the place where the scheduler puts it."""
+    if via == "submitit":
+        return plan.folder / "submitit" / f"{job}_0_log.out"
+    main, index = ([*re.split(r"[_\[\]]", job), ""])[:2]
+    name = plan.job.log if index or plan.data is None else plan.data.log
+    for place, value in {"%A": main, "%a": index, "%J": main, "%I": index, "%j": job}.items():
+        name = name.replace(place, value)
+    return Path(name)
 
 
 def _collect(options: argparse.Namespace) -> int:

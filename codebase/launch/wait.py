@@ -41,8 +41,8 @@ class Waited:
     missing_since: float | None = None
 
 
-def wait_for(via: str, jobs: Sequence[str], runs: Sequence[Path | None], folder: Path) -> int:
-    """Wait until all jobs are over; returns the first exit code that is not 0.
+def wait_for(via: str, jobs: Sequence[str], runs: Sequence[Path | None], folder: Path) -> dict[str, int]:
+    """Wait until all jobs are over; returns the exit code of each.
 
     On a terminal a line a job is renewed in place; elsewhere a line is printed when a job's state changes, and now and
     then for how far it is. Ctrl-C ends the waiting, not the jobs: it says how to cancel them.
@@ -55,7 +55,7 @@ def wait_for(via: str, jobs: Sequence[str], runs: Sequence[Path | None], folder:
             waited = [_look(one, answer, folder) for one in waited]
             screen.show([f"{one.job}  {one.line}" for one in waited], over=all(one.code is not None for one in waited))
             if all(one.code is not None for one in waited):
-                return next((one.code for one in waited if one.code), 0)
+                return {one.job: one.code or 0 for one in waited}
             time.sleep(_EVERY_S)
     except KeyboardInterrupt:
         alive = [one.job for one in waited if one.code is None]

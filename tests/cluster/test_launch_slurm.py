@@ -78,10 +78,11 @@ class Launched(House):
     @contextmanager
     def held(self, name, stage="train-prior"):
         """Within it, the stage of a run stands still, with its state saved."""
-        processes = wait_for(f"{stage} of {name}", lambda: self.trainings(name, stage), LONG)
-        wait_for("a saved state", lambda: self.saved(name), LONG, every=0.01)
+        processes = wait_for(f"{stage} of {name}", lambda: self.trainings(name, stage), 120)
+        wait_for("a saved state", lambda: self.saved(name) or not processes[0].is_running(), 120, every=0.005)
         for process in processes:
             process.suspend()
+        assert not (self.root / self.checkpoint(name)).exists(), "it was over before it was held: raise STEPS"
         try:
             yield processes[0]
         finally:
@@ -150,6 +151,8 @@ def test_the_exit_code_of_a_failed_job_is_that_of_the_wait(house):
     words = ("train-prior", "--config", "configs/prior.yaml", "--body", "none.npz", "--output", "results/x/m.pt")
     done = house.launch("--via", "sbatch", "--wait", *NEEDS, "--", *words)
     assert done.returncode == 2, done.stdout + done.stderr
+    assert re.search(r"^A job failed; its log: results/logs/launch-\d+\.log$", done.stderr, flags=re.MULTILINE)
+    assert "where:    none.npz" in done.stderr
 
 
 def test_a_cancelled_job_stays_away_and_ctrl_c_only_ends_the_waiting(house):
@@ -181,7 +184,7 @@ def test_requeued_by_hand_it_goes_on_where_it_was(house):
 def test_submitit_at_its_time_limit_saves_requeues_and_ends_alike(house):
     """A real limit of one minute: submitit is warned, the stage saves, the job comes back."""
     needs = ("--cores", "1", "--mem-mb", "3000", "--minutes", "1")
-    (number,) = house.submit("--via", "submitit", *needs, *house.prior("limit", "--time-budget", "1h"))
+    (number,) = house.submit("--via", "submitit", *needs, *house.prior("limit", "--time-budget", "60m"))
     output = house.root / f"results/logs/submitit/{number}_0_log.out"
     with house.held("limit"):
         wait_for("the warning", lambda: output.is_file() and "Caught signal SIGUSR2" in output.read_text(), 120)
@@ -200,7 +203,7 @@ def test_an_array_of_submitit_after_the_job_that_makes_its_data(house):
     seeds = [yaml.safe_load((point / "config.yaml").read_text())["prior"]["seed"] for point in points]
     assert seeds == [3, 4]
     assert all((point / f"runs/prior/model_{STEPS}.pt").is_file() for point in points)
-    assert (house.root / "results/swept/checks/crops.json").is_file()
+    assert (house.root / "results/swept/checks/crops_S1.json").is_file()
     assert not any((point / "crops").exists() or (point / "dataset").exists() for point in points)
     array = house.slurm.jobs(house.root)[-2:]
     first, second = sorted(array, key=lambda job: job.start)
