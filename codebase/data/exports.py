@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from codebase.data.index import Index
 from codebase.data.store import CropStore
 from codebase.files import write_csv, write_text
 from codebase.geometry import world_to_camera
-from codebase.skeleton import H36M, H36M_CAMERAS
+from codebase.skeleton import H36M
 
 MM_TO_M = 0.001
 KEYS = ("subject", "action", "subaction", "camera", "frame")
@@ -78,8 +79,8 @@ def camera_frame(bodies: Predicted, store: CropStore, layer: BodyLayer) -> Camer
     return CameraBodies(root_loc, bodies.betas, rotmats)
 
 
-def write_results(path: Path, bodies: CameraBodies, index: Index) -> None:
-    """Write results.csv: one row a frame, lists as strings."""
+def write_results(path: Path, bodies: CameraBodies, index: Index, serials: Mapping[int, str]) -> None:
+    """Write results.csv: one row a frame, lists as strings; `serials` as in `name_of`."""
     vectors = roma.rotmat_to_rotvec(bodies.rotmats).flatten(1).double().numpy().round(6)
     columns = {
         "root_loc": bodies.root_loc_m.double().numpy().round(6),
@@ -91,21 +92,27 @@ def write_results(path: Path, bodies: CameraBodies, index: Index) -> None:
     write_csv(
         path,
         [
-            {"id": name_of(index, row)} | {column: str(value[row].tolist()) for column, value in columns.items()}
+            {"id": name_of(index, row, serials)}
+            | {column: str(value[row].tolist()) for column, value in columns.items()}
             for row in range(len(index))
         ],
     )
 
 
-def name_of(index: Index, row: int) -> str:
-    """A frame's name: S9/act_02_subact_01.54138969/000001 (unknown cameras by their number)."""
+def name_of(index: Index, row: int, serials: Mapping[int, str]) -> str:
+    """A frame's name: S9/act_02_subact_01.54138969/000001.
+
+    `serials` are the cameras' serial numbers (Human3.6M's); a camera without one is called ca_05 by its number.
+    """
     subject, action, subaction, camera, frame = (int(getattr(index, name)[row]) for name in KEYS)
-    serial = H36M_CAMERAS.get(camera, f"ca_{camera:02d}")
+    serial = serials.get(camera, f"ca_{camera:02d}")
     return f"S{subject}/act_{action:02d}_subact_{subaction:02d}.{serial}/{frame:06d}"
 
 
 @torch.inference_mode()
-def write_meshes(folder: Path, bodies: CameraBodies, index: Index, layer: BodyLayer, count: int) -> None:
+def write_meshes(
+    folder: Path, bodies: CameraBodies, index: Index, layer: BodyLayer, count: int, serials: Mapping[int, str]
+) -> None:
     """Write evenly chosen bodies as OBJ, metres, y up: the camera's frame with y and z negated, root at its place."""
     folder.mkdir(parents=True, exist_ok=True)
     faces = layer.faces.cpu().numpy() + 1
@@ -114,7 +121,7 @@ def write_meshes(folder: Path, bodies: CameraBodies, index: Index, layer: BodyLa
         at, device = slice(row, row + 1), layer.faces.device
         betas, rotmats, shift = (part[at].to(device) for part in (bodies.betas, bodies.rotmats, bodies.root_loc_m))
         upright = layer.vertices(betas, rotmats, shift)[0].cpu().numpy() * np.array([1.0, -1.0, -1.0])
-        name = name_of(index, row)
+        name = name_of(index, row, serials)
         points = "".join(f"v {x:.5f} {y:.5f} {z:.5f}\n" for x, y, z in upright.tolist())
         text = f"# {name}, hmr, metres, x right, y up, z towards the camera\n{points}{lines}"
         write_text(folder / f"{name.replace('/', '_')}.obj", text)

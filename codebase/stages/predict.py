@@ -29,6 +29,7 @@ from codebase.models.pose import restore as restore_pose
 from codebase.models.smpl import restore as restore_smpl
 from codebase.models.smpl import split
 from codebase.provenance import file_digest
+from codebase.skeleton import H36M_CAMERAS
 from codebase.training.novel_views import as_image, measure, ordered_pairs, paint
 from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
@@ -94,8 +95,11 @@ def run(
         _write_baseline(file, found, layer)
         _write_novel_views(file, found["enc_dec"], store, device, config)
     rows = camera_frame(bodies["hmr"], store, layer)
-    write_results(csv, rows, index)
-    write_meshes(meshes, rows, index, layer, config.predict.meshes)
+    # a rig of somebody's own has cameras 1 to 4 too, which are not Human3.6M's
+    own = config.dataset.kind == "extract" and config.extract.door == "rig"
+    serials = {} if own else H36M_CAMERAS
+    write_results(csv, rows, index, serials)
+    write_meshes(meshes, rows, index, layer, config.predict.meshes, serials)
     log.info("wrote predictions of %d frames to %s", len(index), output)
 
 
