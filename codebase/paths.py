@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +101,17 @@ class Paths:
     def report(self) -> Path:
         return self.root / "report.html"
 
-    def checked(self, what: str) -> Path:
-        """Marker that the artefacts of `what` passed their check."""
-        return self.root / "checks" / f"{what}.json"
+    def checked(self, what: str, name: str = "") -> Path:
+        """Marker that an artefact of the kind `what` passed its check; `name` where there are several: S9, train."""
+        return self.root / "checks" / (f"{what}_{name}.json" if name else f"{what}.json")
+
+    def markers(self, what: str, subjects: Iterable[int] = ()) -> tuple[Path, ...]:
+        """The markers of all artefacts of a kind: of some subjects' only where `subjects` names them."""
+        if what == "index":
+            return tuple(self.checked(what, split) for split in ("train", "val", "test"))
+        if what in ("backgrounds", "bodies", "crops", "embeddings"):
+            return tuple(self.checked(what, f"S{s}") for s in tuple(subjects) or self.config.split.subjects)
+        return (self.checked(what),)
 
     def log(self, rule: str, name: str = "all") -> Path:
         return self.root / "logs" / rule / f"{name}.log"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -20,6 +21,15 @@ OTHER = {"slurm": "lsf", "lsf": "slurm", "cluster-generic": "slurm"}
 LSF_KEYS = ("LSF_CONFDIR", "LSB_SHAREDIR")
 BADMIN = "badmin showconf mbd"
 SECONDS = 60.0
+# What a refused submission says, and what to change in the site file.
+REFUSALS = (
+    (r"No such queue", "lsf_queue (`bqueues` lists those there are)"),
+    (r"invalid partition", "slurm_partition (`sinfo -s` lists those there are)"),
+    (r"invalid (?:account|project)|not a member of project", "slurm_account or lsf_project"),
+    (r"Bad resource requirement|Bad GPU requirement|Illegal option", "gpu: how this site asks for one, or lsf_extra"),
+    (r"configuration is not available|Invalid generic resource|Invalid GRES", "gpu, or less mem_mb: no node has that"),
+    (r"time limit.{0,20}invalid|RUNLIMIT|exceeds? .{0,20}run ?limit", "runtime, to less than the queue's limit"),
+)
 
 
 def require_scheduler(executor: str, submit_command: str = "") -> None:
@@ -44,6 +54,17 @@ def require_scheduler(executor: str, submit_command: str = "") -> None:
         )
     if executor == "lsf":
         _require_badmin()
+
+
+def refusal_hint(log: str) -> str:
+    """What to change after a submission that the scheduler refused, by Snakemake's log; empty where none was."""
+    for pattern, change in REFUSALS:
+        if found := re.search(rf"^.*(?:{pattern}).*$", log, flags=re.MULTILINE | re.IGNORECASE):
+            return (
+                f"The scheduler refused a job: {found[0].strip()[:300]}\n  to mend:  change {change}, in your site file"
+                ", and run\n            `python -m codebase profile NAME SITE.yaml` again; what is finished is kept"
+            )
+    return ""
 
 
 def _mend(executor: str, absent: Sequence[str]) -> str:

@@ -27,7 +27,9 @@ def require_same_data(config: Config, root: Path) -> None:
         ConfigError: it was made from other settings; the sections are named.
     """
     given = root / "config.yaml"
-    missing = [path for path in (given, *(root / "checks" / f"{name}.json" for name in MARKERS)) if not path.is_file()]
+    ours = Paths(config)
+    markers = (root / path.relative_to(ours.root) for name in MARKERS for path in ours.markers(name))
+    missing = [path for path in (given, *markers) if not path.is_file()]
     if missing:
         raise DataError(
             f"data_from names a run whose data are not there: {missing[0]} is missing.",

@@ -89,7 +89,7 @@ def run_dag(options: argparse.Namespace, config: Path, overrides: Sequence[str],
 def _targets(paths: Paths, until: str | None) -> tuple[str, ...]:
     """The markers of the checks behind what is wanted; none for all."""
     names = {None: (), "data": MARKERS}.get(until, (until,))
-    return tuple(str(paths.checked(name)) for name in names if name)
+    return tuple(str(path) for name in names if name for path in paths.markers(name))
 
 
 def _failed(code: int, logs: Sequence[Path]) -> int:

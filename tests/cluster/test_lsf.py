@@ -26,12 +26,13 @@ def gpu_of(log):
 
 
 # Snakemake in the job alone needs more than the first attempt gets
-SITE = {"set-resources": {"index": {"mem_mb": "100 if attempt == 1 else 2000"}}, "latency-wait": 5, "jobs": 8}
+TOO_LITTLE = {"mem_mb": "100 if attempt == 1 else 2000"}
+SITE = {"set-resources": {"report": TOO_LITTLE, "train_prior": TOO_LITTLE}, "latency-wait": 5, "jobs": 8}
 
 
 @pytest.fixture(scope="module")
 def house(slurm, tmp_path_factory):
-    """A house in which the whole DAG has run through the profile lsf; `index` was given too little memory at first."""
+    """A house in which the whole DAG has run through the profile lsf; two rules have too little memory at first."""
     found = LsfHouse(tmp_path_factory.mktemp("lsf") / "house")
     found.install("lsf", **SITE)
     found.first = found.snakemake("lsf", timeout=1000)
@@ -56,12 +57,14 @@ def test_memory_is_asked_for_by_the_core_and_minutes_as_in_the_profile(house):
     assert all("rusage[mem=4000.0]" in job["-R"] for job in house.submitted()["crops"])
 
 
-def test_a_job_killed_for_memory_is_submitted_again_with_more(house):
-    killed, again = house.submitted()["index"]
-    assert "rusage[mem=100.0]" in killed["-R"]
-    assert "rusage[mem=2000.0]" in again["-R"]
+@pytest.mark.parametrize(("rule", "made"), [("report", "report.html"), ("train_prior", "runs/prior/model_6.pt")])
+def test_a_job_killed_for_memory_is_submitted_again_with_more(house, rule, made):
+    killed, again = house.submitted()[rule]
+    cores = int(killed["-n"])
+    assert f"rusage[mem={100 / cores}]" in killed["-R"]
+    assert f"rusage[mem={2000 / cores}]" in again["-R"]
     assert "LSF status is: 'EXIT'" in house.first.stdout
-    assert (house.root / RUN / "index_test.h5").is_file()
+    assert (house.root / RUN / made).is_file()
 
 
 def test_a_second_run_submits_nothing(house):
@@ -75,10 +78,8 @@ def test_a_second_run_submits_nothing(house):
 def test_a_lost_host_that_wrote_nothing_is_noticed_and_the_job_submitted_again(house):
     """The plugin takes UNKWN for success; the output that is not there then counts as a failure."""
     before = len(house.submitted()["index"])
-    assert house.run("lose", "rule_index").returncode == 0
-    done = house.snakemake(
-        "lsf", f"{RUN}/checks/index.json", "--forcerun", "index", "--set-resources", "index:mem_mb=2000"
-    )
+    assert house.run("lose", "rule_index:split=val").returncode == 0
+    done = house.snakemake("lsf", f"{RUN}/checks/index_val.json", "--forcerun", f"{RUN}/index_val.h5")
     assert done.returncode == 0, done.stdout
     assert "Missing files after" in done.stdout
     assert len(house.submitted()["index"]) == before + 2
@@ -92,43 +93,28 @@ def test_a_lost_host_that_wrote_rubbish_stops_the_run_with_the_file_s_name(house
         file["image"][-3:] = 0
     trained = (house.root / RUN / "runs/enc_dec/model_6.pt").stat().st_mtime_ns
     assert house.run("lose", "rule_crops:subject=1", f"cp rubbish.h5 {RUN}/crops/S1.h5").returncode == 0
-    done = house.snakemake("lsf", "--forcerun", "crops", "--retries", "0", "--set-resources", "index:mem_mb=2000")
+    done = house.snakemake("lsf", "--forcerun", f"{RUN}/crops/S1.h5", "--retries", "0")
     assert done.returncode == 1, done.stdout
-    assert f"{RUN}/crops/S1.h5" in (house.root / RUN / "logs/check/crops.log").read_text()
+    assert f"{RUN}/crops/S1.h5" in (house.root / RUN / "logs/check/crops_S1.log").read_text()
     assert "3 images are all zero" in done.stdout, "the check's message does not reach the user"
     assert (house.root / RUN / "runs/enc_dec/model_6.pt").stat().st_mtime_ns == trained, "it trained on rubbish"
-    mended = house.snakemake("lsf", f"{RUN}/checks/crops.json", "--forcerun", "crops")
+    mended = house.snakemake("lsf", f"{RUN}/checks/crops_S1.json", "--forcerun", f"{RUN}/crops/S1.h5")
     assert mended.returncode == 0, mended.stdout
-
-
-def test_an_unknown_queue_is_said_in_lsf_s_words_and_nothing_is_left_behind(house):
-    house.install("lsf", **SITE, **{"default-resources": {"lsf_queue": "gpuu"}})
-    done = house.snakemake("lsf", f"{RUN}/index_test.h5", "--forcerun", "synthesize")
-    assert done.returncode != 0
-    assert "gpuu: No such queue. Job not submitted." in done.stdout
-    assert "lsf_queue" in done.stdout.partition("to mend")[2]
-
-
-def test_without_badmin_the_message_names_the_other_profile(house):
-    done = house.snakemake("lsf", "--forcerun", "index", LSF_FACADE_NO_BADMIN="1")
-    assert done.returncode == 2
-    assert "use --profile lsf-generic" in done.stdout
-    assert "Traceback" not in done.stdout
 
 
 def test_without_badmin_the_generic_profile_runs(house):
     """A job that is killed for memory comes again with more; a check behind it; a GPU in the older syntax."""
-    before = len(house.submitted()["index"])
+    before = len(house.submitted()["train_prior"])
     house.install(
         "lsf-generic", **SITE, **{"seconds-between-status-checks": 1},
         gpu={"lsf_extra": "-R rusage[ngpus_excl_p={gpus}]"},
     )  # fmt: skip
-    argv = (f"{RUN}/checks/index.json", f"{RUN}/checks/prior.json", "--forcerun", "index", "train_prior")
-    done = house.snakemake("lsf-generic", *argv, LSF_FACADE_NO_BADMIN="1")
+    done = house.snakemake(
+        "lsf-generic", f"{RUN}/checks/prior.json", "--forcerun", "train_prior", LSF_FACADE_NO_BADMIN="1"
+    )
     assert done.returncode == 0, done.stdout
-    killed, again = house.submitted()["index"][before:]
-    assert ("rusage[mem=100]" in killed["-R"], "rusage[mem=2000]" in again["-R"]) == (True, True)
-    prior = house.submitted()["train_prior"][-1]
-    assert "rusage[ngpus_excl_p=1]" in prior["-R"]
-    assert "-gpu" not in prior
+    killed, again = house.submitted()["train_prior"][before:]
+    assert ("rusage[mem=50]" in killed["-R"], "rusage[mem=1000]" in again["-R"]) == (True, True)
+    assert "rusage[ngpus_excl_p=1]" in again["-R"]
+    assert "-gpu" not in again
     assert gpu_of(house.root / RUN / "logs/train_prior/all.log") in ("0", "1")

@@ -17,6 +17,7 @@ from conftest import REPOSITORY
 
 from codebase.errors import ConfigError
 from codebase.profiles import install, merge, render
+from codebase.schedulers import refusal_hint
 
 SNAPSHOTS = REPOSITORY / "tests/cluster/snapshots"
 SITES = REPOSITORY / "cluster_profiles/sites"
@@ -220,3 +221,38 @@ def test_lsf_without_badmin_names_the_other_profile(house, tmp_path):
     assert "use --profile lsf-generic" in done.stderr
     assert "User permission denied" in done.stderr
     assert shutil.which("bsub", path=str(FACADE))
+
+
+@pytest.mark.parametrize("name", ["lsf", "lsf-generic"])
+def test_an_unknown_queue_is_said_in_lsf_s_words_with_a_hint(house, tmp_path, name):
+    site = tmp_path / "site.yaml"
+    site.write_text("default-resources: {lsf_queue: gpuu}\nretries: 0\n")
+    outside(house, tmp_path, sys.executable, "-m", "codebase", "profile", name, str(site))
+    done = outside(house, tmp_path, sys.executable, "-m", "snakemake", "--profile", name)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "gpuu: No such queue. Job not submitted." in done.stderr
+    assert "lsf_queue" in done.stderr.partition("to mend")[2]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "change"),
+    [
+        ("sbatch: error: invalid partition specified: gpuu", "slurm_partition"),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination",
+            "slurm_account",
+        ),
+        ("Bad resource requirement syntax: rusage[ngpus_excl_p=1]. Job not submitted.", "gpu"),
+        (
+            "sbatch: error: Batch job submission failed: Requested node configuration is not available",
+            "gpu, or less mem_mb",
+        ),
+        ("sbatch: error: Batch job submission failed: Requested time limit is invalid", "runtime"),
+    ],
+)
+def test_a_refusal_says_what_to_change(said, change):
+    hint = refusal_hint(f"[date]\n    message: {said}\nmore\n")
+    assert hint.startswith(f"The scheduler refused a job: message: {said}")
+    assert f"change {change}" in hint
+    assert refusal_hint("Job 3 has been submitted with LSF jobid 41\n") == ""

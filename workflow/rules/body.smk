@@ -41,7 +41,7 @@ rule train_smpl:
         crops=each(PATHS.crops, TRAIN),
         prior=PATHS.checkpoint("prior"),
         body=CONFIG.dataset.body,
-        checked=gate("embeddings", "crops", "prior"),
+        checked=gate("embeddings", "crops", "prior", subjects=TRAIN),
     output:
         checkpoint=PATHS.checkpoint("smpl"),
     log:
@@ -73,7 +73,7 @@ rule train_hmr:
         crops=each(PATHS.crops, TRAIN),
         bodies=body_files(TRAIN),
         body=CONFIG.dataset.body,
-        checked=gate("crops", "bodies"),
+        checked=gate("crops", "bodies", subjects=TRAIN),
     output:
         checkpoint=PATHS.checkpoint("hmr"),
     log:

@@ -11,7 +11,8 @@ inputs). After a change of the checks themselves, old artefacts are checked by h
 INPUTS: {root}/index_{train,val,test}.h5, {root}/backgrounds/background_subject{subject}.npy, {bodies}/S{subject}.h5,
         {root}/crops/S{subject}.h5, {root}/runs/{network}/model_{steps}.pt,
         {root}/embeddings/{enc_dec.name}/S{subject}.pkl, {root}/predictions.h5
-OUTPUTS: {root}/checks/{index,backgrounds,bodies,crops,enc_dec,pose,prior,smpl,hmr,embeddings,predictions}.json
+OUTPUTS: {root}/checks/{index_{split},backgrounds_S{subject},bodies_S{subject},crops_S{subject},embeddings_S{subject}}.json,
+         {root}/checks/{enc_dec,pose,prior,smpl,hmr,predictions}.json
 Steps: check_index, check_backgrounds, check_bodies, check_crops, check_{enc_dec,pose,prior,smpl,hmr}, check_embeddings, check_predictions
 """
 
@@ -19,11 +20,11 @@ Steps: check_index, check_backgrounds, check_bodies, check_crops, check_{enc_dec
 rule check_index:
     input:
         config=RUN_CONFIG,
-        files=[PATHS.index(split) for split in ("train", "val", "test")],
+        files=[PATHS.index("{split}")],
     output:
-        marker=PATHS.checked("index"),
+        marker=PATHS.checked("index", "{split}"),
     log:
-        PATHS.log("check", "index"),
+        PATHS.log("check", "index_{split}"),
     priority: 10
     conda:
         ENVIRONMENT
@@ -31,7 +32,7 @@ rule check_index:
         mem_mb=memory(4000),
         runtime=60,
     message:
-        "Check the indices."
+        "Check the index of split {wildcards.split}."
     shell:
         "python -m codebase check --config {input.config:q} --what index --files {input.files:q}"
         " --output {output.marker:q} 2> {log:q}"
@@ -40,12 +41,12 @@ rule check_index:
 rule check_backgrounds:
     input:
         config=RUN_CONFIG,
-        files=each(PATHS.background, SUBJECTS),
-        against=[PATHS.index(split) for split in ("train", "val", "test")],
+        files=[PATHS.background("{subject}")],
+        against=indices_of_subject,
     output:
-        marker=PATHS.checked("backgrounds"),
+        marker=PATHS.checked("backgrounds", "S{subject}"),
     log:
-        PATHS.log("check", "backgrounds"),
+        PATHS.log("check", "backgrounds_S{subject}"),
     priority: 10
     conda:
         ENVIRONMENT
@@ -53,7 +54,7 @@ rule check_backgrounds:
         mem_mb=memory(4000),
         runtime=60,
     message:
-        "Check the backgrounds."
+        "Check the backgrounds of subject {wildcards.subject}."
     shell:
         "python -m codebase check --config {input.config:q} --what backgrounds --files {input.files:q}"
         " --against {input.against:q} --output {output.marker:q} 2> {log:q}"
@@ -64,11 +65,11 @@ if PATHS.bodies:
     rule check_bodies:
         input:
             config=RUN_CONFIG,
-            files=body_files(SUBJECTS),
+            files=body_files(["{subject}"]),
         output:
-            marker=PATHS.checked("bodies"),
+            marker=PATHS.checked("bodies", "S{subject}"),
         log:
-            PATHS.log("check", "bodies"),
+            PATHS.log("check", "bodies_S{subject}"),
         priority: 10
         conda:
             ENVIRONMENT
@@ -76,7 +77,7 @@ if PATHS.bodies:
             mem_mb=memory(4000),
             runtime=60,
         message:
-            "Check the SMPL parameters of the dataset."
+            "Check the SMPL parameters of subject {wildcards.subject}."
         shell:
             "python -m codebase check --config {input.config:q} --what bodies --files {input.files:q}"
             " --output {output.marker:q} 2> {log:q}"
@@ -85,12 +86,12 @@ if PATHS.bodies:
 rule check_crops:
     input:
         config=RUN_CONFIG,
-        files=each(PATHS.crops, SUBJECTS),
-        against=[PATHS.index(split) for split in ("train", "val", "test")],
+        files=[PATHS.crops("{subject}")],
+        against=indices_of_subject,
     output:
-        marker=PATHS.checked("crops"),
+        marker=PATHS.checked("crops", "S{subject}"),
     log:
-        PATHS.log("check", "crops"),
+        PATHS.log("check", "crops_S{subject}"),
     priority: 10
     conda:
         ENVIRONMENT
@@ -98,7 +99,7 @@ rule check_crops:
         mem_mb=memory(4000),
         runtime=120,
     message:
-        "Check the crops, every one of them."
+        "Check the crops of subject {wildcards.subject}, every one of them."
     shell:
         "python -m codebase check --config {input.config:q} --what crops --files {input.files:q}"
         " --against {input.against:q} --output {output.marker:q} 2> {log:q}"
@@ -176,12 +177,12 @@ use rule check_enc_dec as check_hmr with:
 rule check_embeddings:
     input:
         config=RUN_CONFIG,
-        files=each(PATHS.embeddings, SUBJECTS),
-        against=[PATHS.checkpoint("enc_dec"), *each(PATHS.crops, SUBJECTS)],
+        files=[PATHS.embeddings("{subject}")],
+        against=[PATHS.checkpoint("enc_dec"), PATHS.crops("{subject}")],
     output:
-        marker=PATHS.checked("embeddings"),
+        marker=PATHS.checked("embeddings", "S{subject}"),
     log:
-        PATHS.log("check", "embeddings"),
+        PATHS.log("check", "embeddings_S{subject}"),
     priority: 10
     conda:
         ENVIRONMENT
@@ -189,7 +190,7 @@ rule check_embeddings:
         mem_mb=memory(4000),
         runtime=60,
     message:
-        "Check the embeddings."
+        "Check the embeddings of subject {wildcards.subject}."
     shell:
         "python -m codebase check --config {input.config:q} --what embeddings --files {input.files:q}"
         " --against {input.against:q} --output {output.marker:q} 2> {log:q}"

@@ -5,6 +5,7 @@ OUTPUTS: {results}/{name}/config.yaml, the merged config, which every job reads
 """
 
 import ast
+import atexit
 import os
 import shutil
 import sys
@@ -14,7 +15,7 @@ from codebase.config import Config, split_digest, stage_digest, to_yaml, validat
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
 from codebase.failures import disk_is_full, failed_logs, last_words
 from codebase.paths import Paths
-from codebase.schedulers import require_scheduler
+from codebase.schedulers import refusal_hint, require_scheduler
 from codebase.shared_data import require_same_data
 
 ENVIRONMENT = "../../envs/codebase.yaml"
@@ -175,15 +176,25 @@ def body_files(subjects):
     )
 
 
-def gate(*kinds):
+def gate(*kinds, subjects=()):
     """Markers of the checks that artefacts of these kinds passed: a job that uses them waits for it (check.smk).
 
-    Only waits: what makes a job due are the artefacts that it reads, not a check of others beside them.
+    One marker an artefact, so that a job is due when those that it reads are, not for the sake of others beside them.
     """
     return [
-        ancient(PATHS.checked(kind))
+        marker
         for kind in kinds
         if kind != "bodies" or PATHS.bodies
+        for marker in PATHS.markers(kind, subjects)
+    ]
+
+
+def gate_of_crops(wildcards):
+    """Of the indices that the subject of a rule is in, and of its background."""
+    splits = [Path(path).stem for path in indices_of_subject(wildcards)]
+    return [
+        PATHS.checked("backgrounds", f"S{wildcards.subject}"),
+        *(PATHS.checked("index", stem.removeprefix("index_")) for stem in splits),
     ]
 
 
@@ -246,6 +257,18 @@ def explain_failure(logs):
     words = last_words(failed_logs("".join(path.read_text() for path in said)))
     if words:
         print(f"\n{words}", file=sys.stderr)
+
+
+def explain_refusal():
+    """After a submission that the scheduler refused, what to change. Some plugins raise then, and onerror is not called."""
+    logs = [Path(log) for log in workflow.logger_manager.get_logfile()]
+    hint = refusal_hint("".join(log.read_text() for log in logs if log.is_file()))
+    if hint:
+        print(f"\n{hint}", file=sys.stderr)
+
+
+if workflow.is_main_process:
+    atexit.register(explain_refusal)
 
 
 onerror:

@@ -110,7 +110,7 @@ rule crops:
         config=RUN_CONFIG,
         index=indices_of_subject,
         background=PATHS.background("{subject}"),
-        checked=gate("index", "backgrounds"),
+        checked=gate_of_crops,
     output:
         crops=PATHS.crops("{subject}"),
     log:

@@ -12,7 +12,7 @@ rule train_pose:
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),
         embeddings=each(PATHS.embeddings, TRAIN),
-        checked=gate("embeddings"),
+        checked=gate("embeddings", subjects=TRAIN),
     output:
         checkpoint=PATHS.checkpoint("pose"),
     log:

@@ -18,7 +18,7 @@ rule predict:
         smpl=PATHS.checkpoint("smpl"),
         hmr=PATHS.checkpoint("hmr"),
         body=CONFIG.dataset.body,
-        checked=gate("embeddings", "enc_dec", "pose", "smpl", "hmr"),
+        checked=gate("embeddings", "enc_dec", "pose", "smpl", "hmr", subjects=TEST),
     output:
         predictions=PATHS.predictions,
         csv=PATHS.results_csv,
@@ -50,7 +50,7 @@ rule evaluate:
         predictions=PATHS.predictions,
         bodies=body_files(TEST),
         body=CONFIG.dataset.body,
-        checked=gate("predictions", "bodies"),
+        checked=gate("predictions", "bodies", subjects=TEST),
     output:
         metrics=PATHS.metrics,
     log:

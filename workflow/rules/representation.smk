@@ -12,7 +12,7 @@ rule train_enc_dec:
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),
         crops=each(PATHS.crops, TRAIN),
-        checked=gate("crops"),
+        checked=gate("crops", subjects=TRAIN),
     output:
         checkpoint=PATHS.checkpoint("enc_dec"),
     log:
@@ -40,7 +40,10 @@ rule embed:
         config=RUN_CONFIG,
         checkpoint=PATHS.checkpoint("enc_dec"),
         crops=PATHS.crops("{subject}"),
-        checked=gate("crops", "enc_dec"),
+        checked=[
+            PATHS.checked("crops", "S{subject}"),
+            PATHS.checked("enc_dec"),
+        ],
     output:
         embeddings=PATHS.embeddings("{subject}"),
     log:
