@@ -1,8 +1,9 @@
-"""Dataset trees of any size for benchmarks: some frames are rendered, the rest are hard links to them."""
+"""Dataset trees and official files of any size for benchmarks: some are made, the rest are hard links to them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,26 @@ import numpy as np
 from codebase.config import Config
 from codebase.data.human36m import MASK_SUFFIX, Folder, parse_folder, read_meta, write_meta
 from codebase.stages import synthesize
+from tests.official.writer import Official, Recording, write_metadata, write_official
+from tests.official.writer import file_prefix as prefix_of
 
 
-def config_of(root: Path, *, size: int, frames: int, subacts: int = 1, workers: int = 1, **sections: object) -> Config:
-    """Subject 1, act 2, four cameras, all frames in training; other subjects' splits are those of the default."""
+def config_of(
+    root: Path,
+    *,
+    size: int,
+    frames: int,
+    subacts: int = 1,
+    workers: int = 1,
+    acts: tuple[int, ...] = (2,),
+    kind: str = "synthetic",
+    **sections: object,
+) -> Config:
+    """Subject 1, four cameras, all frames in training; subjects 8 and 9 are in the other splits."""
     return Config.model_validate({
         "name": "benchmark", "results": str(root.parent / "results"), "runtime": {"workers": workers},
-        "dataset": {"root": str(root), "acts": (2,), "subacts": tuple(range(1, subacts + 1)), "subjects": (1, 8, 9)},
+        "dataset": {"kind": kind, "root": str(root), "acts": acts, "subacts": tuple(range(1, subacts + 1)),
+                    "subjects": (1, 8, 9)},
         "split": {"train": {"subjects": (1,)}, "val": {"subjects": (8,)}, "test": {"subjects": (9,)}},
         "synthesize": {"image_size": size, "frames": frames, "fps": 5.0}, **sections,
     })  # fmt: skip
@@ -55,3 +69,36 @@ def grow(base: Path, root: Path, times: int, *, repeat: int = 1, masks: bool = T
                     os.link(folder.file(base, original, MASK_SUFFIX), copy.file(root, frame, MASK_SUFFIX))
                 count += 1
     return count
+
+
+def film(root: Path, *, size: int, frames: int) -> Official:
+    """Human3.6M's own kinds of files of one sequence of subject 1, as the tests write them."""
+    return write_official(root, subacts=(1,), frames=frames, size=size)
+
+
+def grow_official(base: Official, root: Path, times: int) -> tuple[int, ...]:
+    """Official files of `times` sequences (at most 30), links to those of one; returns the acts that they belong to."""
+    (first,) = base.takes
+    sequences = [(action, subaction) for action in range(2, 17) for subaction in (1, 2)][:times]
+    grown = Official(root, dict(base.lenses))
+    for action, subaction in sequences:
+        take = base.takes[first]
+        own = Recording(prefix_of(1, action, subaction), take.joints_mm, take.joints32_mm, take.frames, take.masks)
+        grown.takes[1, action, subaction] = own
+        for source, copy in _files(base, first, grown, (1, action, subaction)):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            os.link(source, copy)
+    write_metadata(grown, root / "metadata.xml")
+    return tuple(sorted({action for action, _ in sequences}))
+
+
+def _files(
+    base: Official, first: tuple[int, int, int], grown: Official, sequence: tuple[int, int, int]
+) -> Iterator[tuple[Path, Path]]:
+    yield base.poses(*first), grown.poses(*sequence)
+    for camera in range(1, 5):
+        yield base.video(*first, camera), grown.video(*sequence, camera)
+        for kind in ("bs", "bb"):
+            yield base.masks(*first, camera, kind), grown.masks(*sequence, camera, kind)
+        for kind in ("D3_Positions_mono", "D2_Positions"):
+            yield base.poses(*first, kind, camera), grown.poses(*sequence, kind, camera)

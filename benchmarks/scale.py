@@ -1,10 +1,11 @@
-"""Claim: backgrounds, index and crops take time in proportion to the frames, and memory that does not grow.
+"""Claim: extract, backgrounds, index and crops take time in proportion to the frames, and memory that does not grow.
 
     python -m benchmarks.scale [--times 1 4 16] [--frames 25] [--workers 1] [--whole-index]
 
-Renders subject 1 once (1000 x 1000, JPEG and mask), repeats its sequences by hard links, and runs each stage on every
-tree in a process of its own. Prints seconds, frames a second and the peak memory of the process and its workers, how
-time and memory grow against frames, and the hours and bytes of full Human3.6M at these rates, on 1 core and on 32.
+Renders a sequence of subject 1 once (1000 x 1000, JPEG and mask; for extract videos, poses and masks in Human3.6M's
+own formats), repeats it by hard links, and runs each stage on every tree in a process of its own. Prints seconds,
+frames a second and the peak memory of the process and its workers (without what they map, which can be given back),
+how time and memory grow against frames, and the hours and bytes of full Human3.6M at these rates, on 1 core and on 32.
 With --whole-index it indexes instead a tree of as many images as Human3.6M has (2.1 million links to small ones), for
 the memory that takes.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,11 +24,14 @@ from pathlib import Path
 
 import h5py
 
-from benchmarks.captures import config_of, grow, render
+from benchmarks.captures import config_of, film, grow, grow_official, render
+from tests.official.writer import Official
 
-STAGES = ("backgrounds", "index", "crops")
-# Human3.6M: images of the seven subjects with poses, every 5th of them as crops, every 64th for backgrounds
-IMAGES, CROPS, BACKGROUND_FRAMES = 2_110_712, 422_143, 2_110_712 // 64
+STAGES = ("extract", "backgrounds", "index", "crops")
+MADE = {"extract": "S1.json", "backgrounds": "background.npy", "index": "index.h5", "crops": "crops.h5"}
+# Human3.6M: the videos of the seven subjects with poses have 2,110,712 frames, of which every 5th is extracted, indexed
+# and cut, and every 65th is in a background
+EVERY, IMAGES, CROPS, BACKGROUND_FRAMES = 5, 2_110_712, 422_143, 32_473
 SAMPLE_SECONDS = 0.05
 # 4 cameras x 99 sequences x 5328 frames are as many images as Human3.6M has; 64 of them are rendered
 WHOLE_SEQUENCES, WHOLE_FRAMES, WHOLE_REPEAT = 99, 16, 333
@@ -57,28 +62,39 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         base = Path(name) / "base"
         render(base, size=1000, frames=options.frames)
-        measure(base, Path(name) / "warm", 1, options.frames, options.workers)  # compiles what is not yet compiled
-        for times in options.times:
-            for stage, run in measure(base, Path(name) / f"x{times}", times, options.frames, options.workers).items():
+        official = film(Path(name) / "official", size=1000, frames=options.frames)
+        for times in (1, *options.times):  # the first compiles what is not yet compiled
+            folder = Path(name) / "work"
+            for stage, run in measure(base, official, folder, times, options.frames, options.workers).items():
                 runs[stage].append(run)
+            shutil.rmtree(folder)
+    runs = {stage: found[1:] for stage, found in runs.items()}
     show(runs)
     extrapolate(runs)
 
 
-def measure(base: Path, folder: Path, times: int, frames: int, workers: int) -> dict[str, Run]:
-    """Run all stages on a tree of `times` sequences; its files are deleted as they are no longer needed."""
+def measure(base: Path, official: Official, folder: Path, times: int, frames: int, workers: int) -> dict[str, Run]:
+    """Run all stages on `times` sequences."""
+    acts = grow_official(official, folder / "official", times)
+    source = config_of(
+        folder / "extracted", size=1000, frames=frames, subacts=2, workers=workers, acts=acts, kind="extract",
+        extract={"source": str(folder / "official"), "every": EVERY}, backgrounds={"every": EVERY},
+        split={name: {"subjects": (who,), "every": EVERY} for name, who in (("train", 1), ("val", 8), ("test", 9))},
+    )  # fmt: skip
     tree = folder / "tree"
     count = grow(base, tree, times)
     config = config_of(
         tree, size=1000, frames=frames, subacts=times, workers=workers, backgrounds={"every": 1},
         crops={"size": 128, "backgrounds": "rooms"},
     )  # fmt: skip
-    (folder / "config.json").write_text(config.model_dump_json())
-    made = {"backgrounds": "background.npy", "index": "index.h5", "crops": "crops.h5"}
     found = {}
     for stage in STAGES:
+        (folder / "config.json").write_text((source if stage == "extract" else config).model_dump_json())
         seconds, peak = watched([sys.executable, "-m", "benchmarks.scale_stage", stage, str(folder)])
-        found[stage] = Run(count, seconds, peak, (folder / made[stage]).stat().st_size)
+        found[stage] = Run(count, seconds, peak, (folder / MADE[stage]).stat().st_size)
+    pictures = list((folder / "extracted").glob("s_*/*"))
+    assert sum(path.suffix == ".jpg" for path in pictures) == times * 4 * -(-frames // EVERY)
+    found["extract"] = replace(found["extract"], made_bytes=sum(path.stat().st_size for path in pictures))
     with h5py.File(folder / "crops.h5") as file:
         assert len(file["frame"]) == count
         # the rooms are as many however many crops there are
@@ -157,12 +173,13 @@ def show(runs: dict[str, list[Run]]) -> None:
 def extrapolate(runs: dict[str, list[Run]]) -> None:
     """Hours and bytes of full Human3.6M, at the rates of the largest tree."""
     last = {stage: found[-1] for stage, found in runs.items()}
-    work = {"backgrounds": BACKGROUND_FRAMES, "index": CROPS, "crops": CROPS}
+    work = {"backgrounds": BACKGROUND_FRAMES, "extract": IMAGES}
     print(f"\n{'full Human3.6M':<16}{'frames':>10}{'hours, 1 core':>15}{'32 cores':>10}{'GB':>8}")
     for stage, run in last.items():
-        hours = work[stage] * run.seconds / run.frames / 3600
-        size = {"backgrounds": 7 * run.made_bytes}.get(stage, CROPS * run.made_bytes / run.frames)
-        print(f"{stage:<16}{work[stage]:>10}{hours:>15.2f}{hours / 32:>10.2f}{size / 1e9:>8.2f}")
+        frames = work.get(stage, CROPS)
+        hours = frames * run.seconds / run.frames / 3600
+        size = 7 * run.made_bytes if stage == "backgrounds" else frames * run.made_bytes / run.frames
+        print(f"{stage:<16}{frames:>10}{hours:>15.2f}{hours / 32:>10.2f}{size / 1e9:>8.2f}")
 
 
 if __name__ == "__main__":

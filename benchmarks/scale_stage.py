@@ -14,7 +14,7 @@ from codebase.data.indexing import build
 from codebase.data.scan import scan
 from codebase.logs import configure_logging
 from codebase.paths import Paths
-from codebase.stages import backgrounds, crops
+from codebase.stages import backgrounds, crops, extract
 
 
 def main() -> None:
@@ -23,7 +23,9 @@ def main() -> None:
     config = Config.model_validate_json((folder / "config.json").read_text())
     paths = Paths(config)
     start = time.perf_counter()
-    if stage == "backgrounds":
+    if stage == "extract":
+        extract.run(config, subject=1, output=folder / "S1.json")
+    elif stage == "backgrounds":
         backgrounds.run(config, subject=1, output=folder / "background.npy")
     elif stage == "index":
         found = scan(config.dataset, paths.dataset, paths.masks, subjects=[1])
