@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int32
 from numpy import ndarray
 
 from codebase.config import DatasetConfig
-from codebase.data.doors.tree import read_extracted
+from codebase.data.extracted import read_extracted
 from codebase.data.human36m import MASK_SUFFIX as MASK
 from codebase.data.human36m import META, Folder, Meta, list_frames, parse_folder, read_meta
 from codebase.errors import DataError, UserError

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from codebase.config import Config
 from codebase.data.doors import open_door
-from codebase.data.doors.tree import log_summary, open_tree
+from codebase.data.doors.tree import open_tree
+from codebase.data.extracted import log_summary
 from codebase.errors import DataError
 from codebase.logs import log
 from codebase.paths import Paths

@@ -12,7 +12,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from codebase.data.doors.tree import FolderWriter
+from codebase.data.doors.folder_writer import FolderWriter
 from codebase.data.human36m import MASK_SUFFIX, list_frames, parse_folder, read_frame, read_meta
 from codebase.errors import UserError
 from codebase.paths import Paths

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codebase.data.doors import DOORS, open_door
-from codebase.data.doors.tree import open_tree, read_extracted
+from codebase.data.doors.tree import open_tree
+from codebase.data.extracted import read_extracted
 from codebase.data.human36m import MASK_SUFFIX, META, Folder, list_frames, read_frame, read_mask, read_meta
 from codebase.errors import DataError, UserError
 from tests.trees import camera, poses

@@ -15,79 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-import numpy as np
-from jaxtyping import Bool, UInt8
-from numpy import ndarray
+from codebase.data.doors.folder_writer import FolderWriter
+from codebase.data.extracted import FORMAT, VERSION, count
+from codebase.data.human36m import META, Folder, parse_folder, read_meta
+from codebase.errors import DataError
+from codebase.files import write_json, write_text
 
-from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, META, Folder, parse_folder, read_meta, write_meta
-from codebase.errors import DataError, UserError
-from codebase.files import read_json, write_json, write_text
-from codebase.logs import log
-
-FORMAT, FORMAT_VERSION = "posemill.extracted", 1
 Kind = Literal["folder", "frame", "mask"]
-_LAST_FRAME = 999_999
 _MARK = "PoseMill extracted this dataset tree, and may replace its frames when the config or the source changes.\n"
-
-
-@dataclass
-class FolderWriter:
-    """One folder while it is being written; a context of `TreeWriter.folder` hands it out.
-
-    Attributes:
-        folder: which.
-        path: where its files lie until it is complete.
-        jpeg_quality: of frames that come as pixels.
-    """
-
-    folder: Folder
-    path: Path
-    jpeg_quality: int
-    frames: int = 0
-    masks: int = 0
-    left_out: list[dict[str, Any]] = field(default_factory=list)
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    def frame(self, number: int, image: UInt8[ndarray, "height width 3"] | bytes) -> None:
-        """Write a frame (from 1): RGB pixels, or the bytes of a JPEG, which are kept as they are."""
-        self.frames += self._write(number, FRAME_SUFFIX, image if isinstance(image, bytes) else self._jpeg(image))
-
-    def mask(self, number: int, mask: UInt8[ndarray, "height width"] | Bool[ndarray, "height width"]) -> None:
-        """Write the mask of a frame: 0 to 255, person >= 128; or booleans, which take a quarter of the time."""
-        grey = mask.astype(np.uint8) * np.uint8(255) if mask.dtype == bool else mask
-        # one bit a pixel holds 0 and 255 only
-        how = [cv2.IMWRITE_PNG_BILEVEL, 1] if mask.dtype == bool else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-        _, png = cv2.imencode(MASK_SUFFIX, grey, how)
-        self.masks += self._write(number, MASK_SUFFIX, png.tobytes())
-
-    def meta(self, **values: Any) -> None:  # noqa: ANN401 - the arguments of write_meta
-        """Write camera and poses; the arguments are those of `human36m.write_meta` after the folder."""
-        write_meta(self.path, **values)
-
-    def note(self, **values: object) -> None:
-        """Keep plain values with the folder; `TreeWriter.notes` gives them back, also in a later run."""
-        self.notes.update(values)
-
-    def _jpeg(self, image: UInt8[ndarray, "height width 3"]) -> bytes:
-        _, jpeg = cv2.imencode(FRAME_SUFFIX, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
-        return bytes(jpeg.tobytes())
-
-    def _write(self, number: int, suffix: str, content: bytes) -> int:
-        if not 1 <= number <= _LAST_FRAME:
-            raise DataError(f"Frame {number} has no name.", where=self.folder.name, expected=f"1 to {_LAST_FRAME}")
-        target = self.path / f"{self.folder.name}_{number:06d}{suffix}"
-        # no fsync: the folder's marker, written after all frames, says that they are complete
-        try:
-            new = not target.exists()
-            target.write_bytes(content)
-        except OSError as error:  # a full disk concerns every folder, so that nothing is left out for it
-            raise UserError(
-                f"The dataset's folder cannot be written: {error.strerror}",
-                where=target,
-                mend="make room there, or set dataset.root to another disk, and run again; what is finished stays",
-            ) from None
-        return int(new)
 
 
 @dataclass
@@ -216,8 +151,8 @@ class TreeWriter:
         left_out = listed + [item for record in folders.values() for item in record["left_out"]]
         kept = {n: {key: r[key] for key in ("frames", "masks", "poses", "size", "notes")} for n, r in folders.items()}
         content = {
-            "format": FORMAT, "version": FORMAT_VERSION, "subject": self.subject, "door": self.door,
-            "digest": self.digest, "counts": _counts(kept, left_out), "folders": kept,
+            "format": FORMAT, "version": VERSION, "subject": self.subject, "door": self.door,
+            "digest": self.digest, "counts": count(kept, left_out), "folders": kept,
             "left_out": sorted(left_out, key=lambda item: (str(item["name"]), str(item["reason"]))),
             "facts": self._facts, "sources": self._sources,
         }  # fmt: skip
@@ -310,41 +245,7 @@ def claim(root: Path) -> None:
             raise DataError(f"The dataset's folder cannot be written: {error.strerror}", where=root) from None
 
 
-def read_extracted(root: Path, subject: int) -> dict[str, Any] | None:
-    """The subject's file under the dataset folder `root`, or None where nothing was extracted.
-
-    Raises:
-        DataError: the file is no JSON, or of another format.
-    """
-    path = root / "extracted" / f"S{subject}.json"
-    if not path.is_file():
-        return None
-    content: dict[str, Any] = read_json(path)
-    if (content.get("format"), content.get("version")) != (FORMAT, FORMAT_VERSION):
-        raise DataError("The file has another format.", where=path, expected=FORMAT, mend="run extract again")
-    return content
-
-
 def reason_of(error: DataError) -> str:
     """One line that says what was wrong, without the folder that everybody knows."""
     file = f"{error.where.name}: " if isinstance(error.where, Path) else ""
     return file + error.what + (f" Expected: {error.expected}" if error.expected else "")
-
-
-def log_summary(content: dict[str, Any]) -> None:
-    """A line on what is there, and one per thing left out, up to a few."""
-    counts, left_out = content["counts"], content["left_out"]
-    log.info(
-        "S%d: %d folders, %d frames, %d masks", content["subject"], counts["folders"], counts["frames"], counts["masks"]
-    )
-    for item in left_out[:20]:
-        log.warning("left out %s %s (%d): %s", item["kind"], item["name"], item["count"], item["reason"])
-    if len(left_out) > 20:
-        log.warning("and %d more, see left_out in the subject's file", len(left_out) - 20)
-
-
-def _counts(folders: dict[str, Any], left_out: list[dict[str, Any]]) -> dict[str, int]:
-    there = {key: sum(record[key] for record in folders.values()) for key in ("frames", "masks")}
-    gone = {f"left_out_{kind}s": sum(item["count"] for item in left_out if item["kind"] == kind)
-            for kind in ("folder", "frame", "mask")}  # fmt: skip
-    return {"folders": len(folders)} | there | gone
