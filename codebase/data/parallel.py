@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from codebase.errors import DataError
 from codebase.logs import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Given = TypeVar("Given", covariant=True)
 
 
-def in_order(
-    function: Callable[[Item], Result], items: Collection[Item], *, workers: int, what: str
-) -> Iterator[Result]:
+@runtime_checkable
+class Items(Protocol[Given]):
+    """A list, or whatever makes its items one by one and knows how many there will be."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Given]: ...
+
+
+def in_order(function: Callable[[Item], Result], items: Items[Item], *, workers: int, what: str) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order; in this process where one worker is enough.
 
-    Items are taken when a worker is about to be free, so that a collection may make them as it is read.
+    Items are taken when a worker is about to be free, so that they may be made as they are read.
     Processes, not threads: decoding holds Python's lock between images. At most two results a worker wait to be taken.
 
     Raises:
@@ -31,7 +39,7 @@ def in_order(
     yield from progress(results, total=len(items), what=what)
 
 
-def _spread(function: Callable[[Item], Result], items: Collection[Item], workers: int, what: str) -> Iterator[Result]:
+def _spread(function: Callable[[Item], Result], items: Items[Item], workers: int, what: str) -> Iterator[Result]:
     with ProcessPoolExecutor(workers) as pool:
         waiting: deque[Future[Result]] = deque()
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,7 +120,7 @@ def _plans(tree: TreeWriter, metadata: Metadata, source: Source, mask_kind: str)
 
 
 @dataclass
-class _Tasks(Collection[Task]):
+class _Tasks:
     """Tasks in the order in which their videos come out of the archives; each video is put on disk when it is due."""
 
     plans: list[Plan]
@@ -131,9 +131,6 @@ class _Tasks(Collection[Task]):
 
     def __len__(self) -> int:
         return len(self.plans)
-
-    def __contains__(self, item: object) -> bool:
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[Task]:
         small = {item for p in self.plans for item in (p.poses, p.pixels, p.masks) if item is not None}
