@@ -8,6 +8,7 @@ nothing depends on how fast the machine is.
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -148,6 +149,37 @@ def slowed(process, run):
         thread.join()
 
 
+def leave_before_the_wall(house):
+    """A minute is all that the job gets, and the machine is slow."""
+    snakemake = house.train()
+    training = house.saved()
+    with slowed(training, house.root / RUN):
+        house.job(over=True)
+    house.finish(snakemake)
+
+
+def run_into_the_wall(house):
+    """The stage believes that it has four hours, and a step does not come back when the scheduler says TERM."""
+    snakemake = house.train()
+    training = house.saved()
+    job = house.job(state="RUNNING")
+    with kept_still(training):
+        call("scontrol", "update", f"JobId={job.id}", "TimeLimit=1")
+        house.job(id=job.id, over=True)
+    house.finish(snakemake)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def minutes(make, straight):
+    """The two tests of time limits, which mostly wait, run beside the others; their houses, and when each is done."""
+    houses = {
+        leave_before_the_wall: make("budget", **{"set-resources": {"train_prior": {"runtime": 1}}}),
+        run_into_the_wall: make("wall"),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        yield {work.__name__: (house, pool.submit(work, house)) for work, house in houses.items()}
+
+
 def test_killed_for_memory_it_is_tried_again_with_more(make, straight):
     house = make("memory", **{"set-resources": {"train_prior": {"mem_mb": "400 * attempt"}}})
     house.finish(house.train())
@@ -158,38 +190,6 @@ def test_killed_for_memory_it_is_tried_again_with_more(make, straight):
     assert (first.memory_mb, first.gpus) == (400, 1)
     assert last.state == "COMPLETED"
     assert last.memory_mb >= 800
-    assert_same(house, straight)
-
-
-def test_before_its_time_is_over_it_leaves_and_the_next_job_goes_on(make, straight):
-    house = make("budget", **{"set-resources": {"train_prior": {"runtime": 1}}})
-    snakemake = house.train()
-    training = house.saved()
-    with slowed(training, house.root / RUN):
-        house.job(over=True)
-    house.finish(snakemake)
-    first, *_, last = house.slurm.jobs(house.root)
-    assert first.state == "FAILED", "the scheduler ended it"
-    assert first.id != last.id
-    assert "out of time: time budget" in house.said()
-    assert "resuming at step" in (house.root / LOG).read_text()
-    assert_same(house, straight)
-
-
-def test_killed_at_the_wall_the_next_job_goes_on(make, straight):
-    """The stage believes that it has four hours, and a step does not come back when the scheduler says TERM."""
-    house = make("wall")
-    snakemake = house.train()
-    training = house.saved()
-    job = house.job(state="RUNNING")
-    with kept_still(training):
-        call("scontrol", "update", f"JobId={job.id}", "TimeLimit=1")
-        house.job(id=job.id, over=True)
-    house.finish(snakemake)
-    first, *_, last = house.slurm.jobs(house.root)
-    assert first.state == "TIMEOUT"
-    assert first.id != last.id
-    assert "resuming at step" in (house.root / LOG).read_text()
     assert_same(house, straight)
 
 
@@ -221,24 +221,6 @@ def test_requeued_by_hand_it_comes_back(make, straight):
     assert (last.id, last.state) == (job.id, "COMPLETED")
     assert last.restarts == 1
     assert "resuming at step" in (house.root / LOG).read_text()
-    assert_same(house, straight)
-
-
-def test_the_controller_may_be_away_while_a_job_ends(make, straight):
-    house = make("controller")
-    snakemake = house.train()
-    training = house.saved()
-    assert script("controller", "stop").returncode == 0
-    try:
-        training.resume()
-        wait_for("the checkpoint", (house.root / TARGET).is_file, LONG)
-        wait_for("the end of the training", lambda: not house.processes(STAGE), LONG)
-        assert snakemake.poll() is None, house.said()
-    finally:
-        assert script("controller", "start").returncode == 0
-    house.finish(snakemake)
-    (job,) = house.slurm.jobs(house.root)
-    assert (job.state, job.restarts) == ("COMPLETED", 0)
     assert_same(house, straight)
 
 
@@ -281,4 +263,44 @@ def test_ctrl_c_cancels_what_was_submitted_and_the_next_start_goes_on(make, stra
     assert not (house.root / TARGET).exists()
     house.finish(house.train())
     assert "resuming at step" in (house.root / LOG).read_text()
+    assert_same(house, straight)
+
+
+def test_before_its_time_is_over_it_leaves_and_the_next_job_goes_on(minutes, straight):
+    house, done = minutes["leave_before_the_wall"]
+    done.result(2 * LONG)
+    first, *_, last = house.slurm.jobs(house.root)
+    assert first.state == "FAILED", "the scheduler ended it"
+    assert first.id != last.id
+    assert "out of time: time budget" in house.said()
+    assert "resuming at step" in (house.root / LOG).read_text()
+    assert_same(house, straight)
+
+
+def test_killed_at_the_wall_the_next_job_goes_on(minutes, straight):
+    house, done = minutes["run_into_the_wall"]
+    done.result(2 * LONG)
+    first, *_, last = house.slurm.jobs(house.root)
+    assert first.state == "TIMEOUT"
+    assert first.id != last.id
+    assert "resuming at step" in (house.root / LOG).read_text()
+    assert_same(house, straight)
+
+
+def test_the_controller_may_be_away_while_a_job_ends(make, minutes, straight):
+    wait([done for _, done in minutes.values()])  # they ask the controller
+    house = make("controller")
+    snakemake = house.train()
+    training = house.saved()
+    assert script("controller", "stop").returncode == 0
+    try:
+        training.resume()
+        wait_for("the checkpoint", (house.root / TARGET).is_file, LONG)
+        wait_for("the end of the training", lambda: not house.processes(STAGE), LONG)
+        assert snakemake.poll() is None, house.said()
+    finally:
+        assert script("controller", "start").returncode == 0
+    house.finish(snakemake)
+    (job,) = house.slurm.jobs(house.root)
+    assert (job.state, job.restarts) == ("COMPLETED", 0)
     assert_same(house, straight)
