@@ -122,22 +122,29 @@ class Manager:
     """Holds the one Slurm of this host in one of its two modes."""
 
     def __init__(self) -> None:
-        self.started, self.reason = False, ""
+        self.started = False
+        self.reasons: dict[bool, str] = {}
 
     def ensure(self, *, accounting: bool) -> Slurm:
         """It runs in this mode; otherwise the test is skipped, or fails where a Slurm is required."""
-        running = script("status")
-        here = running.stdout.partition("mode: ")[2].partition(",")[0]
-        if running.returncode == 0 and here != ("accounting" if accounting else "plain") and self.started:
-            self.stop()
-        if not self.reason:
-            done = script("start", *(["--accounting"] if accounting else []))
-            self.started |= done.returncode == 0 and running.returncode != 0
-            self.reason = "" if done.returncode == 0 else done.stderr.strip() or "slurm.sh gave no reason"
-        if self.reason:
+        if not self.reasons.get(accounting):
+            self.reasons[accounting] = self._start(accounting=accounting)
+        if self.reasons[accounting]:
             refuse = pytest.fail if os.environ.get("POSEMILL_SLURM") == "required" else pytest.skip
-            refuse(f"no Slurm: {self.reason}")
+            refuse(f"no Slurm: {self.reasons[accounting]}")
         return Slurm(accounting)
+
+    def _start(self, *, accounting: bool) -> str:
+        """Start it, or stop ours and start it in the other mode; why that was not possible, or nothing."""
+        running = script("status")
+        mode = running.stdout.partition("mode: ")[2].partition(",")[0]
+        if self.started and mode != ("accounting" if accounting else "plain"):
+            self.stop()
+        done = script("start", *(["--accounting"] if accounting else []))
+        if done.returncode:
+            return done.stderr.strip() or "slurm.sh gave no reason"
+        self.started |= running.returncode != 0
+        return ""
 
     def stop(self) -> None:
         if self.started:
