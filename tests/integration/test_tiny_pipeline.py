@@ -5,7 +5,9 @@ import json
 import math
 import shutil
 
+import h5py
 import pytest
+import torch
 import yaml
 from conftest import REPOSITORY, make_house, run_in
 
@@ -156,3 +158,52 @@ def test_a_tree_without_frames_is_one_message_the_log_and_exit_code_2(house, tmp
     assert str(tmp_path) in ending
     assert ending.count("error: ") >= 1
     assert "Traceback" not in ending
+
+
+def break_everything(run):
+    """One file of each kind of artefact: cut off, with a hole, or poisoned with NaN; by its check's name, the file."""
+    broken = {
+        "index_val": run / "index_val.h5", "backgrounds_S1": run / "backgrounds/background_subject1.npy",
+        "bodies_S8": run / "dataset/truth/S8.h5", "crops_S1": run / "crops/S1.h5",
+        "embeddings_S9": run / "embeddings/enc_dec/S9.pkl", "predictions": run / "predictions.h5",
+        **{name: run / f"runs/{name}/model_{steps}.pt" for name, steps in
+           (("enc_dec", 6), ("pose", 8), ("prior", 6), ("smpl", 4), ("hmr", 4))},
+    }  # fmt: skip
+    for name, file in broken.items():
+        whole = file.read_bytes()
+        if name in ("backgrounds_S1", "pose", "smpl", "embeddings_S9"):
+            file.write_bytes(whole[: len(whole) // 2])
+        elif name in ("prior", "hmr"):
+            file.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    with h5py.File(broken["crops_S1"], "r+") as file:
+        file["image"][-2:] = 0
+    for name, dataset in (
+        ("index_val", "instants/joints_world_mm"), ("predictions", "hmr/joints_im_mm"), ("bodies_S8", "betas"),
+    ):  # fmt: skip
+        with h5py.File(broken[name], "r+") as file:
+            file[dataset][0] = math.nan
+    checkpoint = torch.load(broken["enc_dec"], weights_only=True)
+    weight = next(value for value in checkpoint["model"].values() if value.is_floating_point())
+    weight[(0,) * weight.ndim] = math.nan
+    torch.save(checkpoint, broken["enc_dec"])
+    return broken
+
+
+def test_broken_artefacts_of_each_kind_fail_the_dag_by_name(house, tmp_path):
+    other = make_house(tmp_path / "house")
+    shutil.copytree(house / "results/tiny", other / "results/tiny")
+    shutil.copy(TINY, other / "configs/tiny.yaml")
+    broken = break_everything(other / "results/tiny")
+    markers = [f"results/tiny/checks/{name}.json" for name in broken]
+    checks = sorted({"check_" + name.partition("_S")[0].removesuffix("_val") for name in broken})
+    done = run_in(
+        other, "snakemake", "--profile", "cluster_profiles/local", "--configfile", "configs/tiny.yaml", "--keep-going",
+        "--allowed-rules", *checks, "--forcerun", *checks, "--", *markers, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    for name, file in broken.items():
+        where = f"where:    {file.relative_to(other)}"
+        log = other / f"results/tiny/logs/check/{name}.log"
+        assert where in log.read_text(), f"{name}: {log.read_text()}"
+        assert where in done.stderr, f"{name}: the message does not reach the user"
+    assert not [marker for marker in markers if (other / marker).exists()]
