@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -128,8 +129,9 @@ def _queued(task: Task, answer: Answer) -> JobState | None:
     for state in answer.known.values():
         if state.what != "waiting" or (state.folder and state.folder != here):
             continue
-        rule, _, wildcards = state.comment.replace(":wc=", "_wildcards_").partition("_wildcards_")
-        if rule.partition(":")[0] in names and wildcards.partition("___")[0] == task.wildcards:
+        # rule_crops_wildcards_9 (Slurm), Snakemake_rule_crops:subject=9___(...) (LSF)
+        rule, _, wildcards = re.sub(r":\w+=", "_wildcards_", state.comment, count=1).partition("_wildcards_")
+        if rule.partition("___")[0] in names and wildcards.partition("___")[0] == task.wildcards:
             return state
     return None
 

@@ -205,7 +205,7 @@ def test_a_job_that_waits_in_the_queue(config, tmp_path, monkeypatch):
     assert found["S1"].state == "not started"
     other = JobState("5", "PENDING", "Resources", comment="rule_synthesize_wildcards_8", folder="/elsewhere")
     assert "queued" not in {one.state for one in runs.standings(config, slurm(other))}
-    lsf = Answer("lsf", {"6": JobState("6", "PEND", comment="Snakemake_rule_synthesize:wc=8___(uuid)")})
+    lsf = Answer("lsf", {"6": JobState("6", "PEND", comment="Snakemake_rule_synthesize:subject=8___(uuid)")})
     assert standing(config, lsf, "synthesize").state == "not started"
     assert [one.task.name for one in runs.standings(config, lsf) if one.state == "queued"] == ["S8"]
 
