@@ -11,7 +11,7 @@ format:  ## format Python and Snakemake files
 	ruff format .
 	snakefmt Snakefile workflow
 
-test:  ## every test
+test:  ## every test but those on a live scheduler (bash tests/run.sh --cluster)
 	bash tests/run.sh
 
 schema:  ## configs/schema.json and docs/config.md from the one schema

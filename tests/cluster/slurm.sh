@@ -98,7 +98,7 @@ preflight() {
 
 # install_packages NAME...: those whose command is missing, without starting their services
 install_packages() {
-    local wanted=() policy=/usr/sbin/policy-rc.d made=
+    local wanted=() policy=/usr/sbin/policy-rc.d
     command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v sbatch >/dev/null || wanted+=(slurm-wlm)
     command -v munged >/dev/null || wanted+=(munge)
     if [ "$1" = accounting ]; then
@@ -108,17 +108,22 @@ install_packages() {
     [ ${#wanted[@]} -eq 0 ] && return
     command -v apt-get >/dev/null || cannot "${wanted[*]} not installed, and there is no apt-get; install them by hand."
     say "installing ${wanted[*]}"
-    [ -e "$policy" ] || { made=yes; printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; }
     local log
     log=$(mktemp)
+    # shellcheck disable=SC2064
+    trap "rm -f '$log'" EXIT
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        # shellcheck disable=SC2064
+        trap "rm -f '$log' '$policy'" EXIT
+    fi
     export DEBIAN_FRONTEND=noninteractive
-    if ! { apt-get install -y --no-install-recommends "${wanted[@]}" || { apt-get update && apt-get install -y --no-install-recommends "${wanted[@]}"; }; } >"$log" 2>&1; then
+    local install=(apt-get install -y --no-install-recommends "${wanted[@]}")
+    if ! { "${install[@]}" || { apt-get update && "${install[@]}"; }; } >"$log" 2>&1; then
         tail -n 5 "$log" >&2
-        [ -z "$made" ] || rm -f "$policy"
         cannot "apt could not install ${wanted[*]}; its last lines stand above."
     fi
-    [ -z "$made" ] || rm -f "$policy"
-    rm -f "$log"
 }
 
 # Can this host's cgroup v1 hold jobs? Only a try tells: in containers the files look writable.
