@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
+from codebase.errors import UserError
+from codebase.logs import log
+
 Precision = Literal["auto", "fp32", "bf16"]
 M = TypeVar("M", bound=nn.Module)
 
 
 def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device of `runtime.device`; auto takes a GPU where there is one."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
+    """The device of `runtime.device`; auto takes a GPU where there is one, and says so where a job's GPU is not found.
+
+    Raises:
+        UserError: cuda is asked for, and torch finds no GPU; says what it was built with and what the job was given.
+    """
+    if wanted == "cpu" or torch.cuda.is_available():
+        return torch.device("cpu" if wanted == "cpu" else "cuda")
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    why = f"torch {torch.__version__} is built {build}"
+    tried = f"{why}; CUDA_VISIBLE_DEVICES is {given or 'not set'}"
+    if wanted == "cuda":
+        raise UserError(
+            "runtime.device asks for a GPU, and torch finds none.",
+            where=f"{socket.gethostname()}: {tried}",
+            expected="a job that holds a GPU, and a build of torch for it (envs/gpu.txt)",
+            mend="ask for a GPU (`gpu` in the site file, docs/clusters.md), or set runtime.device to auto or cpu",
+        )
+    if given:
+        log.warning("the job was given GPU %s, but torch finds none: it runs on the CPU (%s)", given, why)
+    return torch.device("cpu")
 
 
 def has_bf16(device: torch.device) -> bool:
