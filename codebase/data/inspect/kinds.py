@@ -103,7 +103,9 @@ def _is_tree(root: Path) -> str:
 
 
 def _is_rig(root: Path) -> str:
-    return root.name if root.name == "rig.json" else ("rig.json" if "rig.json" in names_in(root) else "")
+    if root.name == "rig.json" or "rig.json" in names_in(root):
+        return "rig.json"
+    return _first_in_subjects(root, lambda subject: (name for name in names_in(subject) if name == "rig.json"))
 
 
 def _is_videopose3d(root: Path) -> str:
@@ -115,7 +117,10 @@ def _is_fetched(root: Path) -> str:
     def marked(folder: Path) -> bool:
         return (folder / "annot.h5").exists() or (folder / "imageSequence").is_dir()
 
-    return _first_in_subjects(root, lambda subject: (name for name in names_in(subject) if marked(subject / name)))
+    def signs(subject: Path) -> Iterator[str]:
+        return (name for name in names_in(subject) if marked(subject / name))
+
+    return _first_in_subjects(root, signs) or _first_in_subjects(root / "processed", signs)
 
 
 def _is_course(root: Path) -> str:
