@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -28,7 +29,11 @@ def status(run: Path | None, overrides: Sequence[str], *, as_json: bool, watch_s
     while True:
         text, bad = _all_runs(results, as_json) if run is None else _one_run(run, overrides, as_json)
         clear = "\x1b[H\x1b[2J" if watch_s and sys.stdout.isatty() else ""
-        print(clear + text, flush=True)
+        try:
+            print(clear + text, flush=True)
+        except BrokenPipeError:  # `status | head`
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what the interpreter flushes at its end
+            return int(bad)
         if watch_s is None:
             return int(bad)
         time.sleep(watch_s)

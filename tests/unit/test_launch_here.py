@@ -1,0 +1,113 @@
+"""What runs here: in a terminal, and inside of a job: signals, exit codes, requeues."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import REPOSITORY
+from launching import tool
+
+from codebase.launch import local
+from codebase.launch.job import Job
+from codebase.launch.submitit_ import submit_submitit
+
+
+@pytest.fixture(autouse=True)
+def _in_repository(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.delenv("POSEMILL_SITE", raising=False)
+
+
+def test_failed_jobs_are_collected_from_what_snakemake_says(capfd):
+    said = "Error in rule index:\n    log: results/a/logs/index.log (check log file(s) for error details)\n"
+    argv = [sys.executable, "-c", f"import sys; sys.stderr.write({said!r}); sys.exit(1)"]
+    code, logs, idle = local.follow(argv, os.environ)
+    assert (code, [str(log) for log in logs], idle) == (1, ["results/a/logs/index.log"], False)
+    assert capfd.readouterr().err == said, "what Snakemake says must reach the user"
+
+
+def test_nothing_to_do_is_said():
+    argv = [sys.executable, "-c", "import sys; sys.stderr.write('Nothing to be done (all files are present).\\n')"]
+    assert local.follow(argv, os.environ) == (0, [], True)
+
+
+TELLS = "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75));"
+TELLS += "print('ready', flush=True); time.sleep(60)"
+
+
+def start_recorded(tmp_path, code, *more, environment=None):
+    """What `launch --in-job` does, around a command of the test's."""
+    script = (
+        "import sys; from codebase.launch import local; from codebase.launch.record import run_recorded;"
+        "from pathlib import Path;"
+        f"run = lambda: local.run_command([sys.executable, '-c', {code!r}]);"
+        f"sys.exit(run_recorded(Path({str(tmp_path)!r}), 3, run))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=os.environ | (environment or {}), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "expected"), [(signal.SIGUSR2, TELLS, 75), (signal.SIGTERM, TELLS.replace("USR2", "TERM"), 143)]
+)
+def test_signals_reach_the_command_and_the_record_says_how_it_ended(number, code, expected, tmp_path):
+    process = start_recorded(tmp_path, code)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.wait(timeout=30) == expected
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.glob("job-*.json"))
+    assert (record["code"], record["again"]) == (expected, expected == 75)
+
+
+@pytest.mark.parametrize(("attempt", "asks"), [("0", True), ("2", True), ("3", False)])
+def test_a_job_of_slurm_that_is_out_of_time_asks_for_its_requeue(attempt, asks, tmp_path):
+    tool(tmp_path, "scontrol", f'echo "$@" > {tmp_path}/asked')
+    environment = {"SLURM_JOB_ID": "8", "SLURM_RESTART_COUNT": attempt, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = start_recorded(tmp_path, "import sys; sys.exit(75)", environment=environment)
+    assert process.wait(timeout=30) == 75
+    assert (tmp_path / "asked").is_file() == asks
+    if asks:
+        assert (tmp_path / "asked").read_text() == "requeue 8\n"
+
+
+def test_a_cancelled_job_does_not_come_back(tmp_path):
+    """scancel sends SIGTERM; the stage saves and leaves with 75, and nobody must requeue it."""
+    tool(tmp_path, "scontrol", f'echo "$@" > {tmp_path}/asked')
+    code = TELLS.replace("USR2", "TERM")
+    environment = {"SLURM_JOB_ID": "8", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = start_recorded(tmp_path, code, environment=environment)
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    assert process.wait(timeout=30) == 143
+    assert not (tmp_path / "asked").exists()
+
+
+def test_time_is_over_before_the_scheduler_says_so(monkeypatch):
+    """The budget of a whole DAG: training stages get the signal, Snakemake starts nothing more."""
+    code = "import time; time.sleep(60)"
+    start = time.monotonic()
+    got, _, _ = local.follow([sys.executable, "-c", code], os.environ, time_budget=1.0)
+    assert got == 75
+    assert time.monotonic() - start < 30
+
+
+def test_submitit_on_this_machine_runs_again_after_75(tmp_path):
+    """submitit's own local executor: only a list of strings is pickled, 75 means again, the limit holds."""
+    count = f"import pathlib, sys; p = pathlib.Path({str(tmp_path / 'count')!r});"
+    count += "n = len(p.read_text()) if p.exists() else 0; p.write_text('x' * (n + 1)); sys.exit(0 if n == 2 else 75)"
+    job = Job(((sys.executable, "-c", count),), name="t", log="", gpus=0, minutes=5)
+    submit_submitit(job, tmp_path / "s", requeues=5, executor="local")
+    deadline = time.monotonic() + 60
+    while not (results := list((tmp_path / "s").glob("*_result.pkl"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert results, [path.read_text() for path in (tmp_path / "s").glob("*.out")]
+    assert (tmp_path / "count").read_text() == "xxx"
+    (pickled,) = (path.read_bytes() for path in (tmp_path / "s").glob("*_submitted.pkl"))
+    assert b"codebase.launch.carried" in pickled
+    assert sum(pickled.count(word) for word in (b"codebase.config", b"pydantic", b"Job")) == 0
