@@ -29,6 +29,11 @@ class RuntimeConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt = Field(2, description="compute threads of a training stage; rules ask for as many cores")
     workers: PositiveInt = Field(1, description="processes of a stage that renders or decodes frames")
+    scratch: Path | None = Field(
+        None,
+        description="a disk of each host, such as /scratch or $TMPDIR, to which trainings copy their crops; null: "
+        "they read them where they lie",
+    )
 
 
 class Config(Section):

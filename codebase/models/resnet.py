@@ -10,11 +10,6 @@ from torch import Tensor, nn
 
 Norm = Literal["batch", "group"]
 Stem = Literal["imagenet", "small"]
-DEPTHS: dict[int, tuple[tuple[int, ...], bool]] = {
-    18: ((2, 2, 2, 2), False),
-    34: ((3, 4, 6, 3), False),
-    50: ((3, 4, 6, 3), True),
-}
 
 
 def norm_layer(kind: Norm, channels: int) -> nn.Module:
@@ -126,12 +121,6 @@ class ResNet(nn.Module):
             x = self.get_submodule(name)(x)
             found.append(x)
         return found
-
-
-def resnet(depth: Literal[18, 34, 50], *, stem: Stem = "imagenet", norm: Norm = "batch") -> ResNet:
-    """ResNet-18, -34 or -50 in the published sizes."""
-    blocks, bottleneck = DEPTHS[depth]
-    return ResNet(blocks, bottleneck=bottleneck, stem=stem, norm=norm)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ import torch
 from codebase.config import Config
 from codebase.data.batches import ViewPairs
 from codebase.data.index import read_index
+from codebase.data.scratch import near
 from codebase.data.store import CropStore
 from codebase.errors import ConfigError
 from codebase.models.encoder_decoder import EncoderDecoder
@@ -44,7 +45,8 @@ def run(
     """
     section = config.enc_dec
     device = prepare(config.runtime, section.seed)
-    train, val = (CropStore(crops, read_index(path).key) for path in (index_train, index_val))
+    copies = near(crops, config.runtime.scratch)
+    train, val = (CropStore(copies, read_index(path).key) for path in (index_train, index_val))
     net = whole_batch_norms(place(_network(config, train.size), device))
     average = Average(net, section.average_decay) if section.average_decay > 0 else None
     optimizer = optim.adam(section, net)

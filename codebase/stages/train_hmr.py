@@ -17,6 +17,7 @@ from codebase.config import Config
 from codebase.data.batches import CropStore, Frames, Rows, in_turn
 from codebase.data.bodies import bodies_in_im
 from codebase.data.index import read_index
+from codebase.data.scratch import near
 from codebase.errors import DataError
 from codebase.models.hmr import build
 from codebase.models.rotations import FACING_CAMERA, chordal_mean
@@ -63,7 +64,8 @@ def run(
     """
     section = config.hmr
     device = prepare(config.runtime, section.seed)
-    train, val = (Samples.load(crops, index, bodies) for index in (index_train, index_val))
+    copies = near(crops, config.runtime.scratch)
+    train, val = (Samples.load(copies, index, bodies) for index in (index_train, index_val))
     arrays = load_body(body)
     rows = _labelled(train.store, section.label_subjects)
     usable = torch.zeros(len(train.store), dtype=torch.bool)

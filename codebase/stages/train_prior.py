@@ -28,7 +28,7 @@ from codebase.training.runtime import prepare
 from codebase.training.state import run_digest
 from codebase.training.team import team
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger("posemill.train_prior")
 
 
@@ -151,12 +151,11 @@ def _cross_entropy(logits: Float[Tensor, " batch"], label: float) -> Float[Tenso
 
 
 def collect(section: PriorConfig, body: Path) -> tuple[Collection, Collection]:
-    """Poses to train on and held-out ones; synthetic ones are of other clips, not only of other instants."""
+    """Poses to train on and held-out ones, which are of other clips, not only of other instants."""
     held = max(32, round(section.count * section.held_out))
     if section.poses is not None:
-        poses, betas = read_poses(section.poses, section.count, section.seed)
-        held = max(1, round(len(poses) * section.held_out))
-        return _collection(poses[held:], betas[held:]), _collection(poses[:held], betas[:held])
+        train, kept = read_poses(section.poses, section.count, section.seed, section.held_out)
+        return _collection(*train), _collection(*kept)
     rest, _ = load_body(body).joint_shape_map
     parts = []
     for number, count in enumerate((max(section.count - held, 32), held)):

@@ -18,6 +18,7 @@ from codebase.data.batches import CropStore, Frames, Rows, Together, in_turn, ne
 from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
 from codebase.data.latents import latents_of
+from codebase.data.scratch import near
 from codebase.errors import DataError
 from codebase.geometry import crop_intrinsics
 from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
@@ -68,7 +69,8 @@ def run(
     section = config.smpl
     device = prepare(config.runtime, section.seed)
     latents = [read_embeddings(path) for path in embeddings]
-    train, val = (Samples.load(crops, latents, index) for index in (index_train, index_val))
+    copies = near(crops, config.runtime.scratch)
+    train, val = (Samples.load(copies, latents, index) for index in (index_train, index_val))
     judge, mean_rotmats = frozen_prior(prior)
     head = build(section, train.L_3d.shape[1], train.L_app.shape[1], mean_rotmats)
     head.fit_input(train.L_3d, train.L_app)

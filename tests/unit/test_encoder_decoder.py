@@ -7,7 +7,7 @@ from torch import nn
 from codebase.config import EncDecConfig
 from codebase.errors import DataError
 from codebase.models.encoder_decoder import EncoderDecoder, restore, rotate
-from codebase.models.resnet import ResNet, resnet
+from codebase.models.resnet import ResNet
 from codebase.training.average import Average
 
 TINY = {
@@ -23,15 +23,20 @@ def tiny(**changes):
 
 # Parameters without the classifier: torchvision's published counts less its fc layer.
 @pytest.mark.parametrize(
-    ("depth", "count"), [(18, 11_689_512 - 513_000), (34, 21_797_672 - 513_000), (50, 25_557_032 - 2_049_000)]
+    ("blocks", "bottleneck", "count"),
+    [
+        ((2, 2, 2, 2), False, 11_689_512 - 513_000),  # ResNet-18
+        ((3, 4, 6, 3), False, 21_797_672 - 513_000),  # ResNet-34
+        ((3, 4, 6, 3), True, 25_557_032 - 2_049_000),  # ResNet-50
+    ],
 )
-def test_sizes_and_names_are_torchvisions(depth, count):
-    net = resnet(depth)
+def test_sizes_and_names_are_torchvisions(blocks, bottleneck, count):
+    net = ResNet(blocks, bottleneck=bottleneck)
     assert sum(p.numel() for p in net.parameters()) == count
     names = set(net.state_dict())
     assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.0.downsample.0.weight",
             "layer2.0.downsample.1.bias", "layer4.1.bn2.weight"} <= names  # fmt: skip
-    assert ("layer1.0.downsample.0.weight" in names) == (depth == 50)
+    assert ("layer1.0.downsample.0.weight" in names) == bottleneck
     assert not any("maxpool" in name or "fc" in name for name in names)
 
 

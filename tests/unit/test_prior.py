@@ -92,20 +92,37 @@ def test_amass_files_are_read(tmp_path: Path) -> None:
     amass(tmp_path, "a_poses.npz", 60)
     amass(tmp_path, "b_poses.npz", 4, width=72)
     np.savez(tmp_path / "shape.npz", betas=np.zeros(16))
-    poses, betas = read_poses(tmp_path, 40, seed=0)
-    assert poses.shape == (18, 24, 3)
-    assert betas.shape == (18, 10)
+    (poses, betas), (held, _) = read_poses(tmp_path, 40, seed=0, held_out=0.1)
+    assert poses.shape == (14, 24, 3)
+    assert len(held) == 4, "a whole file is held out"
+    assert betas.shape == (14, 10)
     assert not poses[:, 0].any()
     assert not poses[:, 22:].any()
     assert poses[:, 1:22].any()
 
 
+@pytest.mark.parametrize(("files", "held_files"), [(1, 1), (2, 1), (10, 1), (10, 4)])
+def test_no_clip_stands_on_both_sides(tmp_path: Path, files: int, held_files: int) -> None:
+    for number in range(files):
+        poses = np.zeros((20, 72), np.float32)
+        poses[:, 3], poses[:, 4] = number + 1, np.arange(20)  # the file, the frame
+        np.savez(tmp_path / f"{number:02d}.npz", poses=poses)
+    (poses, _), (held, _) = read_poses(tmp_path, 10_000, seed=3, held_out=held_files / files if files > 2 else 0.1)
+    assert len(poses) + len(held) == 20 * files
+    left, right = (set(part[:, 1, 0].tolist()) for part in (poses, held))
+    if files == 1:
+        assert held[:, 1, 1].min() > poses[:, 1, 1].max(), "of a single clip, its end"
+    else:
+        assert not left & right
+        assert len(right) == held_files
+
+
 def test_bad_folders_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no poses"):
-        read_poses(tmp_path, 10, seed=0)
+        read_poses(tmp_path, 10, seed=0, held_out=0.1)
     (tmp_path / "x.npz").write_bytes(b"no zip")
     with pytest.raises(DataError, match=r"x\.npz"):
-        read_poses(tmp_path, 10, seed=0)
+        read_poses(tmp_path, 10, seed=0, held_out=0.1)
 
 
 def test_training_tells_real_from_broken(tmp_path: Path) -> None:
