@@ -85,8 +85,10 @@ def cut_straight(
 
 
 def straighten(
-    image: Float32[ndarray, "height width *channels"], lens: Lens, factor: int
-) -> tuple[Float32[ndarray, "rows columns *channels"], Int64[ndarray, "2"]]:
+    image: Float32[ndarray, "height width *channels"] | UInt8[ndarray, "height width *channels"],
+    lens: Lens,
+    factor: int,
+) -> tuple[Float32[ndarray, "rows columns *channels"] | UInt8[ndarray, "rows columns *channels"], Int64[ndarray, "2"]]:
     """The pinhole image of a whole frame that is shrunk by `factor`, and the place (x, y) px of its first pixel."""
     if not lens.bends:
         return image, np.zeros(2, np.int64)

@@ -16,6 +16,7 @@ from numpy import ndarray
 from codebase.config import Config
 from codebase.data.human36m import Folder
 from codebase.data.index import Index, read_index
+from codebase.data.lens import Lens
 from codebase.errors import DataError
 from codebase.files import missing, open_h5, read_json
 from codebase.paths import Paths
@@ -93,6 +94,11 @@ class Views:
     T_mm: Float64[ndarray, "frames 3"]
     f_px: Float64[ndarray, "frames 2"]
     c_px: Float64[ndarray, "frames 2"]
+    distortion: Float64[ndarray, "frames 5"]
+
+    def lens(self, row: int) -> Lens:
+        """How the frame of a row was bent."""
+        return Lens(*(tuple(getattr(self, name)[row].tolist()) for name in ("f_px", "c_px", "distortion")))
 
 
 @dataclass(frozen=True)
@@ -194,12 +200,12 @@ def read_views(index: Index, frames: dict[str, ndarray], *, where: Path) -> View
             "The predictions have other rows than the index.", where=where, mend="run predict again after index"
         )
     roots = index.joints_world_mm[:, H36M.index("root")].astype(np.float64)
-    cameras = (getattr(index.views, key)[index.view] for key in ("R", "T_mm", "f_px", "c_px"))
+    cameras = (getattr(index.views, key)[index.view] for key in ("R", "T_mm", "f_px", "c_px", "distortion"))
     return Views(roots[index.instant], *cameras)
 
 
 def _read_indices(index_test: Path) -> dict[str, Index]:
-    # The three index files are one rule's outputs: where the test split's lies, the others do.
+    # all three lie side by side; those of training are for the table of counts, without which the page still stands
     paths = {split: index_test.with_name(f"index_{split}.h5") for split in ("train", "val")} | {"test": index_test}
     return {split: read_index(path) for split, path in paths.items() if path.is_file() or split == "test"}
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from codebase.data.human36m import read_frame
+from codebase.data.lens import straighten
 from codebase.geometry import crop_from_image, crop_intrinsics, world_to_camera
 from codebase.paths import Paths
 from codebase.report.material import Material
@@ -35,6 +36,8 @@ def enlarge(image: Image, size: int) -> Square:
 def person(material: Material, row: int, *, size: int, box_mm: float = 2200.0) -> tuple[Square, Camera]:
     """The frame of `row` cut about the root, size x size, and (f_px, c_px) that project straight into the cut.
 
+    A lens' distortion is taken out, so that what is drawn over the cut lies where the person is.
+
     Raises:
         DataError: the frame is missing or no image.
     """
@@ -43,7 +46,9 @@ def person(material: Material, row: int, *, size: int, box_mm: float = 2200.0) -
     root_cam = world_to_camera(views.root_world_mm[row][None], views.R[row], views.T_mm[row])[0]
     affine = crop_from_image(root_cam, views.f_px[row], views.c_px[row], box_mm=box_mm, size_px=size)
     # Pixels beyond the frame repeat its border: a black bar would be read as part of the picture.
-    cut = resample(read_frame(path), affine, size)
+    frame, origin = straighten(read_frame(path), views.lens(row), 1)
+    shifted = np.hstack([affine[:, :2], affine[:, 2:] + affine[:, :2] @ origin[:, None]])
+    cut = resample(frame, shifted, size)
     return cut, crop_intrinsics(affine, views.f_px[row], views.c_px[row])
 
 

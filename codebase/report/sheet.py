@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from codebase.data.human36m import Folder, list_frames, parse_folder, read_frame, read_meta
+from codebase.data.lens import Lens, straighten
 from codebase.errors import DataError
 from codebase.files import atomic_path
 from codebase.geometry import crop_from_image, world_to_camera
@@ -58,7 +59,9 @@ def _middle(tree: Path, folder: Folder, side: int) -> np.ndarray:
     root_world = meta.pose3d_world_mm[frame - 1, H36M.index("root")]
     root_cam = world_to_camera(root_world[None], meta.R, meta.T_mm)[0]
     affine = crop_from_image(root_cam, meta.f_px, meta.c_px, box_mm=BOX_MM, size_px=side)
-    return resample(read_frame(folder.file(tree, frame)), affine, side)
+    lens = Lens(*(tuple(getattr(meta, name).tolist()) for name in ("f_px", "c_px", "distortion")))
+    image, origin = straighten(read_frame(folder.file(tree, frame)), lens, 1)
+    return resample(image, np.hstack([affine[:, :2], affine[:, 2:] + affine[:, :2] @ origin[:, None]]), side)
 
 
 def _write(sheet: np.ndarray, text: str, x: int, y: int) -> None:

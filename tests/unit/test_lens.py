@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codebase.data.human36m import MASK_SUFFIX, write_meta
-from codebase.data.lens import Lens, cut_straight
+from codebase.data.lens import Lens, cut_straight, straighten
 from codebase.data.resample import after_reduction, cut
 from codebase.data.store import CropStore
 from codebase.geometry import apply_affine, project, world_to_camera
@@ -61,6 +61,19 @@ def test_a_straight_lens_changes_no_bit():
     for border in (True, False):
         found = cut_straight(frame, to_crop, 64, straight, 1, repeat_border=border)
         np.testing.assert_array_equal(found, cut(frame, to_crop, 64, repeat_border=border))
+
+
+def test_a_whole_frame_is_straightened_and_says_where_it_starts():
+    lens = Lens((1.15 * SIDE,) * 2, (SIDE / 2 + 3.3, SIDE / 2 - 1.7), USUAL)
+    pinhole = np.array([[60.0, 70.0], [330.0, 200.0], [180.0, 340.0]])
+    whole, origin = straighten(blob(lens.recorded(pinhole), sigma=2.0), lens, 1)
+    assert (origin < 0).all()
+    for place in pinhole - origin:
+        assert np.abs(middle(whole, place) - place).max() < 0.05
+    frame = blob(pinhole)
+    same, nowhere = straighten(frame, Lens(lens.f_px, lens.c_px, (0.0,) * 5), 1)
+    assert same is frame
+    assert not nowhere.any()
 
 
 def test_the_frames_corners_are_not_lost():
