@@ -7,24 +7,16 @@ nothing depends on how fast the machine is.
 
 import os
 import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
 
-import psutil
 import pytest
 import torch
 
 from tests.cluster.scheduler import call, script, wait_for
-from tests.cluster.workflows import LONG, House, end, history, written_by
+from tests.cluster.trained import LOG, OVERRIDES, RUN, STAGE, STEPS, TARGET, Trained, assert_same, kept_still, slowed
+from tests.cluster.workflows import LONG, House, written_by
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-STEPS = 200
-RUN = "results/tiny/runs/prior"
-TARGET = f"{RUN}/model_{STEPS}.pt"
-LOG = "results/tiny/logs/train_prior/all.log"
-OVERRIDES = f"prior={{steps: {STEPS}, save_every: 10, log_every: 1, validate_every: 50}}"
-STAGE = "train-prior"
 
 
 @pytest.fixture(scope="module")
@@ -39,45 +31,6 @@ def make(slurm, tmp_path_factory):
     yield made
     for house in houses:
         house.end()
-
-
-class Trained(House):
-    """A house whose target is the prior's checkpoint."""
-
-    process = None
-
-    def train(self):
-        """Snakemake on its way to the checkpoint."""
-        self.process = self.start("--config", OVERRIDES, "--", TARGET)
-        return self.process
-
-    def job(self, **wanted):
-        """The only job of this house, once it is as wanted."""
-
-        def ask():
-            found = self.slurm.jobs(self.root)
-            return found and all(getattr(found[-1], key) == value for key, value in wanted.items()) and found[-1]
-
-        return wait_for(f"a job with {wanted}", ask, LONG)
-
-    def saved(self):
-        """The training's process, once its state is saved for the first time; it is stopped there."""
-
-        def ask():
-            assert self.process.poll() is None, self.said()
-            done = list((self.root / RUN).glob("state/*/state.pt"))
-            return done and self.processes(STAGE)
-
-        (process,) = wait_for("a saved state", ask, LONG, every=0.02)
-        process.suspend()
-        assert not (self.root / TARGET).exists(), "it was over before it was stopped: raise STEPS"
-        return process
-
-    def end(self):
-        if self.process is not None:
-            end(self.process)
-        for job in self.slurm.active(self.root):
-            call("scancel", job.id)
 
 
 @pytest.fixture(scope="module")
@@ -95,58 +48,6 @@ def straight(slurm, tmp_path_factory):
     ]
     house.say(*argv, "--", TARGET, timeout=LONG)
     return torch.load(house.root / TARGET, weights_only=True)
-
-
-def assert_same(house, straight):
-    """The checkpoint is the one of the undisturbed run, and its history has each step once."""
-    found = torch.load(house.root / TARGET, weights_only=True)
-    assert found["step"] == straight["step"] == STEPS
-    assert found["model"].keys() == straight["model"].keys()
-    assert [name for name in found["model"] if not torch.equal(found["model"][name], straight["model"][name])] == []
-    assert found["history"] == straight["history"]
-    assert history(house.root / RUN) == list(range(1, STEPS + 1))
-    assert not (house.root / RUN / "state").exists()
-
-
-@contextmanager
-def kept_still(process):
-    """Keep a process stopped, also when the scheduler wakes it to tell it to end: a step that does not come back."""
-    over = threading.Event()
-
-    def stop():
-        with suppress(psutil.NoSuchProcess):
-            while not over.wait(0.005):
-                process.suspend()
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextmanager
-def slowed(process, run):
-    """Let a process run a fiftieth of the time, until it says that it stops or is gone."""
-    over = threading.Event()
-
-    def hinder():
-        with suppress(psutil.NoSuchProcess):
-            while not over.is_set() and '"stopped"' not in (run / "progress.json").read_text():
-                process.suspend()
-                over.wait(0.98)
-                process.resume()
-                over.wait(0.02)
-
-    thread = threading.Thread(target=hinder)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def leave_before_the_wall(house):
