@@ -79,7 +79,7 @@ def test_a_lost_host_that_wrote_nothing_is_noticed_and_the_job_submitted_again(h
     """The plugin takes UNKWN for success; the output that is not there then counts as a failure."""
     before = len(house.submitted()["index"])
     assert house.run("lose", "rule_index:split=val").returncode == 0
-    done = house.snakemake("lsf", f"{RUN}/checks/index_val.json", "--forcerun", f"{RUN}/index_val.h5")
+    done = house.snakemake("lsf", "--forcerun", f"{RUN}/index_val.h5", "--", f"{RUN}/checks/index_val.json")
     assert done.returncode == 0, done.stdout
     assert "Missing files after" in done.stdout
     assert len(house.submitted()["index"]) == before + 2
@@ -98,7 +98,7 @@ def test_a_lost_host_that_wrote_rubbish_stops_the_run_with_the_file_s_name(house
     assert f"{RUN}/crops/S1.h5" in (house.root / RUN / "logs/check/crops_S1.log").read_text()
     assert "3 images are all zero" in done.stdout, "the check's message does not reach the user"
     assert (house.root / RUN / "runs/enc_dec/model_6.pt").stat().st_mtime_ns == trained, "it trained on rubbish"
-    mended = house.snakemake("lsf", f"{RUN}/checks/crops_S1.json", "--forcerun", f"{RUN}/crops/S1.h5")
+    mended = house.snakemake("lsf", "--forcerun", f"{RUN}/crops/S1.h5", "--", f"{RUN}/checks/crops_S1.json")
     assert mended.returncode == 0, mended.stdout
 
 
@@ -110,7 +110,7 @@ def test_without_badmin_the_generic_profile_runs(house):
         gpu={"lsf_extra": "-R rusage[ngpus_excl_p={gpus}]"},
     )  # fmt: skip
     done = house.snakemake(
-        "lsf-generic", f"{RUN}/checks/prior.json", "--forcerun", "train_prior", LSF_FACADE_NO_BADMIN="1"
+        "lsf-generic", "--forcerun", "train_prior", "--", f"{RUN}/checks/prior.json", LSF_FACADE_NO_BADMIN="1"
     )
     assert done.returncode == 0, done.stdout
     killed, again = house.submitted()["train_prior"][before:]
