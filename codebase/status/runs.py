@@ -176,7 +176,7 @@ def main_loss(losses: Mapping[str, float | None]) -> tuple[str, float] | None:
     """The figure named loss, or the first that is there."""
     there = {name: value for name, value in losses.items() if value is not None}
     name = "loss" if "loss" in there else next(iter(there), "")
-    return (name, there[name]) if name else None
+    return (name if name == "loss" else f"loss {name}", there[name]) if name else None
 
 
 def duration(seconds: float) -> str:
