@@ -1,5 +1,6 @@
 """A training job of the DAG that is killed or told to stop goes on where it was, to the same weights."""
 
+import json
 import os
 import shutil
 import signal
@@ -85,10 +86,38 @@ def test_told_to_stop_it_leaves_with_75_and_a_retry_resumes(houses, straight):
     house = houses("stopped")
     process = start(house, "--retries", "2")
     wait_until_saved(house, process)
-    children = psutil.Process(process.pid).children(recursive=True)
-    (training,) = [child for child in children if child.cmdline()[1:4] == ["-m", "codebase", "train-prior"]]
+    (training,) = trainings(process)
     training.send_signal(signal.SIGTERM)
     assert process.wait(timeout=300) == 0, (house / "snakemake.log").read_text()
     said = (house / "snakemake.log").read_text()
     assert "out of time" in said, "the job did not stop by itself"
     assert_equal(weights(house), straight)
+
+
+@pytest.mark.parametrize("moment", ["while it runs", "after its end"])
+def test_snakemake_is_killed_its_job_is_not(houses, straight, moment):
+    """Started again, it deletes the output and starts the job once more: that one must not train, nor write beside."""
+    house = houses(f"orphan {moment}".replace(" ", "_"))
+    process = start(house)
+    wait_until_saved(house, process)
+    (training,) = trainings(process)
+    process.kill()  # alone: as on a cluster, where jobs live on
+    process.wait()
+    if moment == "after its end":
+        training.wait(timeout=200)
+        assert (house / TARGET).exists()
+    assert start(house, "--unlock").wait(timeout=60) == 0
+    assert start(house).wait(timeout=300) == 0, (house / "snakemake.log").read_text()
+    said = (house / "results/tiny/logs/train_prior/all.log").read_text()
+    assert f"wrote {TARGET}" not in said, said
+    assert "took" in said or "is finished with these settings" in said, said
+    assert_equal(weights(house), straight)
+    steps = [json.loads(line)["step"] for line in (house / TARGET).with_name("history.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)), "two wrote the history"
+    assert not (house / TARGET).with_name("finished").exists(), "the workflow succeeded: a forced run must train"
+
+
+def trainings(process):
+    """The training processes under a Snakemake."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if child.cmdline()[1:4] == ["-m", "codebase", "train-prior"]]
