@@ -188,6 +188,8 @@ def select_frames(view: View, every: int) -> tuple[Int32[ndarray, " frames"], li
     in_front = poses_in_front(view.meta)[posed - 1]
     # a row of NaN alone is no damage: a frame of which the source says nothing
     expected = np.arange(1, len(poses) + 1, every, dtype=np.int32)
+    # sources that keep few frames of a video fill the rows between with NaN: there, no file is missed
+    expected = expected[np.isfinite(poses[expected - 1]).any(axis=(1, 2))]
     expected = expected[~np.isnan(poses[expected - 1]).all(axis=(1, 2))]
     left_out = {
         "no file for these frames": np.setdiff1d(expected, posed),

@@ -210,6 +210,18 @@ def test_a_folder_that_is_a_copy_of_another_camera_goes(tree, tmp_path):
     assert first.name in found.exclusions[0].reason
 
 
+def test_where_neither_file_nor_pose_is_nothing_is_missed(tree, tmp_path):
+    def forget(raw):
+        raw["pose3d_world"][1:3] = np.nan
+
+    for folder in tree.folders[:4]:
+        change_meta(tree, folder, forget)
+        folder.file(tree.root, 2).unlink()
+    _, files = build(tree, tmp_path)
+    found = read_index(files["train"])
+    assert {item.reason for item in found.exclusions} == {"the pose is not finite: 3"}
+
+
 def test_frames_with_gaps_keep_their_own_poses(tree, tmp_path):
     for folder in tree.folders[:4]:
         folder.file(tree.root, 2).unlink()
