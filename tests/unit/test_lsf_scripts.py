@@ -1,0 +1,111 @@
+"""The facade of LSF is strict; the scripts of the profile lsf-generic say to LSF, and to Snakemake, what they should."""
+
+import os
+import subprocess
+
+import pytest
+from conftest import REPOSITORY
+
+FACADE = REPOSITORY / "tests/cluster/lsf"
+GENERIC = REPOSITORY / "cluster_profiles/lsf-generic"
+
+
+def call(tmp_path, *argv, path=FACADE, **environment):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LSF", "SNAKEMAKE"))}
+    kept |= {"PATH": f"{path}{os.pathsep}{kept['PATH']}", "LSF_FACADE": str(tmp_path / "facade")}
+    return subprocess.run(
+        argv, env=kept | environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("bsub", "-x", "true"), "-x: Illegal option. Job not submitted.\nUsage: bsub"),
+        (("bsub", "-q"), "option requires an argument -- q"),
+        (("bsub", "-n", "2", "-n", "3", "true"), "-n: Option cannot be used more than once"),
+        (("bsub", "-n", "0", "true"), "0: Bad processor number"),
+        (("bsub", "-q", "gpuu", "true"), "gpuu: No such queue. Job not submitted."),
+        (("bsub", "-R", "rusage[foo=1]", "true"), "Bad resource requirement syntax: rusage[foo=1]"),
+        (("bsub", "-R", "rusage[mem=1", "true"), "Bad resource requirement syntax"),
+        (("bsub", "-R", "span[ptile=2]", "true"), "Bad resource requirement syntax"),
+        (("bsub", "-R", "rusage[mem=1]", "-R", "rusage[mem=2]", "true"), "mem: Duplicate resource"),
+        (("bsub", "-gpu", "num=one", "true"), "Bad GPU requirement syntax"),
+        (("bsub", "-gpu", "num=1", "-R", "rusage[ngpus_excl_p=1]", "true"), "exclude each other"),
+        (("bsub", "-W", "2h", "true"), "2h: Bad RUNLIMIT specification"),
+        (("bsub", "-w", "ended(3)", "true"), "Invalid dependency condition"),
+        (("bjobs", "-l"), "-l: Illegal option"),
+        (("bjobs", "-noheader", "-o", "jobid cputime"), "cputime: unknown field"),
+        (("bjobs", "-noheader", "-o", "jobid stat", "-aJ", "*none*"), "Job <*none*> is not found"),
+        (("bkill",), "Illegal job ID"),
+        (("bkill", "7"), "Job <7>: No matching job found"),
+        (("badmin", "reconfig"), "Usage: badmin showconf mbd"),
+        (("lsclusters", "-l"), "Usage: lsclusters"),
+        (("bhist", "-l", "-a"), "No matching job found"),
+    ],
+)
+def test_the_facade_refuses_what_lsf_would(tmp_path, argv, said):
+    done = call(tmp_path, *argv)
+    assert done.returncode == 255, done.stdout + done.stderr
+    assert said in done.stderr
+
+
+def test_the_facade_says_what_snakemake_s_plugin_asks_for(tmp_path):
+    lines = call(tmp_path, "badmin", "showconf", "mbd").stdout.splitlines()
+    found = dict(line.strip().split(" = ") for line in lines[1:])
+    assert set(found) == {"LSB_SHAREDIR", "LSF_CONFDIR", "LSF_UNIT_FOR_LIMITS"}
+    cluster = call(tmp_path, "lsclusters", "-w").stdout.splitlines()[1].split()[0]
+    with open(f"{found['LSF_CONFDIR']}/lsbatch/{cluster}/configdir/lsb.params") as params:
+        assert "DEFAULT_QUEUE = gpu" in params.read()
+
+
+def commands(tmp_path, **scripts):
+    """A folder of commands, each a shell script."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [("PEND", "running"), ("RUN", "running"), ("SSUSP", "running"), ("UNKWN", "running"), ("DONE", "success"),
+     ("EXIT", "failed"), ("ZOMBI", "failed")],
+)  # fmt: skip
+def test_a_state_of_lsf_is_one_word_for_snakemake(tmp_path, state, word):
+    path = commands(tmp_path, bjobs=f"echo {state}", bhist="exit 255")
+    assert call(tmp_path, GENERIC / "status.sh", "7", path=path).stdout == f"{word}\n"
+
+
+@pytest.mark.parametrize(
+    ("history", "word"),
+    [("Sat: Done successfully. The CPU time", "success"), ("Sat: Exited with exit code 1.", "failed"), ("", "running")],
+)
+def test_a_job_that_bjobs_forgot_is_looked_up_in_bhist(tmp_path, history, word):
+    path = commands(tmp_path, bjobs="echo 'Job <7> is not found' >&2; exit 255", bhist=f"echo '{history}'")
+    assert call(tmp_path, GENERIC / "status.sh", "7", path=path).stdout == f"{word}\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "memory"),
+    [({}, 1334), ({"SNAKEMAKE_LSF_MEMFMT": "perjob"}, 4000), ({"LSF_UNIT_FOR_LIMITS": "KB"}, 1334 * 1024),
+     ({"LSF_UNIT_FOR_LIMITS": "GB", "SNAKEMAKE_LSF_MEMFMT": "perjob"}, 4)],
+)  # fmt: skip
+def test_memory_is_sent_per_core_or_per_job_in_the_site_s_unit(tmp_path, environment, memory):
+    path = commands(tmp_path, bsub="echo \"$@\" > calls; echo 'Job <41> is submitted to queue <gpu>.'")
+    argv = ("crops", "3", "4000", "120", "gpu", "", "-gpu", "num=1", "job.sh")
+    done = call(tmp_path, GENERIC / "submit.sh", *argv, path=path, **environment)
+    assert (done.returncode, done.stdout) == (0, "41\n"), done.stderr
+    said = (tmp_path / "calls").read_text()
+    assert f"-n 3 -W 120 -R rusage[mem={memory}] -R span[hosts=1] -q gpu -gpu num=1 -cwd {tmp_path} job.sh" in said
+    assert "-P" not in said
+
+
+def test_a_refused_job_is_said_in_lsf_s_words(tmp_path):
+    argv = ("crops", "1", "4000", "120", "gpuu", "", "job.sh")
+    done = call(tmp_path, GENERIC / "submit.sh", *argv)
+    assert done.returncode == 1
+    assert "bsub refused a job of rule crops: gpuu: No such queue. Job not submitted." in done.stderr
+    assert "to mend" in done.stderr
