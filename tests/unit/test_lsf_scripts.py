@@ -1,4 +1,4 @@
-"""The facade of LSF is strict; the scripts of the profile lsf-generic say to LSF, and to Snakemake, what they should."""
+"""The facade of LSF is strict; the scripts of the profile lsf-generic say what they should to LSF and to Snakemake."""
 
 import os
 import subprocess
