@@ -18,6 +18,12 @@ def user_message(log: str) -> str:
     return found[0] if found else ""
 
 
+def stopped_message(log: str) -> str:
+    """The line with which a log ends whose job stopped with its state saved, or nothing."""
+    last = log.rstrip().rpartition("\n")[2]
+    return last if last.startswith("out of time: ") else ""
+
+
 def failed_logs(snakemake_log: str) -> list[Path]:
     """The logs of the failed jobs that Snakemake's own log names, each once.
 
@@ -50,12 +56,16 @@ def last_words(logs: Iterable[Path]) -> str:
     """What to print after a failure: messages for people first, each once, with their logs; else a log's last lines."""
     messages: dict[str, list[Path]] = {}
     others = []
+    stopped = []
     for log in logs:
-        if message := user_message(tail(log)):
+        text = tail(log)
+        if message := user_message(text):
             messages.setdefault(message.rstrip(), []).append(log)
+        elif message := stopped_message(text):
+            stopped.append(f"A job stopped; its log: {log}\n    {message}")
         else:
             others.append(log)
-    blocks = [f"{text}\n{_where(found)}" for text, found in messages.items()]
+    blocks = [f"{text}\n{_where(found)}" for text, found in messages.items()] + stopped
     for log in others:
         lines = last_lines(tail(log), _LAST_LINES) or ["(empty, or not there: the job ended before it began)"]
         blocks.append("\n".join([_where([log]), *(f"    {line}" for line in lines)]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codebase.failures import last_lines, tail, user_message
+from codebase.failures import last_lines, stopped_message, tail, user_message
 
 # as codebase.logs.log_job and log_end write them
 _FIRST = re.compile(
@@ -79,7 +79,7 @@ def _of_log(log: Path, text: str) -> dict[str, Any]:
         values |= {"job": plain_id(first["job"]), "pid": int(first["pid"])}
     if last := _LAST.search(text):
         values["ended"] = last["how"]
-    values["message"] = user_message(text).rstrip() or "\n".join(last_lines(text, 4))
+    values["message"] = user_message(text).rstrip() or stopped_message(text) or "\n".join(last_lines(text, 4))
     if bars := list(_BAR.finditer(text)):
         bar, rate = bars[-1], float(bars[-1]["rate"])
         step, steps = int(bar["step"]), int(bar["steps"])
