@@ -7,6 +7,8 @@ processes. Images stay uint8 (batch, height, width, channel); the trainer conver
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,9 @@ class _Stream:
             raise UserError("There is nothing to draw batches from.", mend="widen the split, or see the exclusions")
         self.count, self.batch_size, self.seed, self.device, self.step = count, batch_size, seed, device, 0
         self._epoch, self._order = -1, np.zeros(0, np.int64)
+        # a GPU leaves the processor idle: the next batch is made while it works on this one
+        self.ahead = torch.device(device).type == "cuda"
+        self._next: tuple[int, Future[dict[str, Tensor]]] | None = None
         rank, processes = share
         if batch_size % processes:
             raise UserError(
@@ -67,9 +72,17 @@ class _Stream:
         return self
 
     def __next__(self) -> dict[str, Tensor]:
-        batch = {name: value.to(self.device, non_blocking=True) for name, value in self.batch(self.step).items()}
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in self._made(self.step).items()}
         self.step += 1
+        if self.ahead:
+            self._next = self.step, _side().submit(self.batch, self.step)
         return batch
+
+    def _made(self, step: int) -> dict[str, Tensor]:
+        """The batch of a step, which may have been made already; one of another step is waited for and dropped."""
+        waiting, self._next = self._next, None
+        found = waiting[1].result() if waiting is not None else {}
+        return found if waiting is not None and waiting[0] == step else self.batch(step)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of a step."""
@@ -101,6 +114,11 @@ class _Stream:
     def _uniform(self, step: int, draws: int) -> np.ndarray:
         """(draws, own share) numbers in [0, 1) of a step."""
         return np.random.default_rng((self.seed, 1, step)).random((draws, self.batch_size))[:, self._own]
+
+
+@cache
+def _side() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="batches")
 
 
 class Frames(_Stream):

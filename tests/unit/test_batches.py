@@ -148,6 +148,19 @@ def test_a_resumed_stream_goes_on_exactly(store, kind):
         other.load_state_dict(first.state_dict())
 
 
+def test_batches_made_ahead_are_the_same_batches(store):
+    for plain, ahead in zip(streams(store), streams(store), strict=True):
+        ahead.ahead = True
+        for _ in range(6):
+            first, second = next(plain), next(ahead)
+            assert all(torch.equal(first[name], second[name]) for name in first)
+        for stream in (plain, ahead):
+            stream.load_state_dict({"seed": stream.seed, "step": 2})
+        first, second = next(plain), next(ahead)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        assert ahead.state_dict() == plain.state_dict() == {"seed": plain.seed, "step": 3}
+
+
 def test_every_row_comes_once_an_epoch(store):
     stream = Frames(np.arange(36), lambda rows: {"row": torch.from_numpy(rows)}, batch_size=8, seed=3)
     rows = torch.cat([next(stream)["row"] for _ in range(9)]).numpy()
