@@ -11,17 +11,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . envs/setup.sh
 
 venv=yes
-which=()
+which=() where=()
 while true; do
     case ${1:-} in
         --no-venv) venv=no ;;
-        --cluster) which=(-m cluster --durations=0 --durations-min=1) ;;
+        --cluster) which=(-m cluster --durations=0 --durations-min=1) where=(tests/cluster) ;;
         --all) which=(-m "cluster or not cluster" --durations=30) ;;
         *) break ;;
     esac
     shift
 done
+for word in "$@"; do
+    if [ -e "${word%%::*}" ]; then where=(); fi
+done
 use_environment "$venv" "$(runtime_pins)" envs/test.txt
 # small operations on spinning threads are a hundred times slower where cores are shared
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
-exec python -m pytest -q "${which[@]}" "$@"
+exec python -m pytest -q "${which[@]}" "${where[@]}" "$@"
