@@ -12,11 +12,11 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codebase.commands import COMMANDS, Command
 from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, ConfigError, OutOfTimeError, UserError
 from codebase.failures import disk_is_full
 from codebase.launch.options import add_options, budget, seconds
@@ -28,78 +28,6 @@ EXIT_INTERRUPTED = 130
 MEMBER = "TORCHELASTIC_RUN_ID"  # in the environment of the processes that torchrun starts
 # how a stage ended, in its log's last line
 ENDS = {OutOfTimeError: "out of time", UserError: "error", KeyboardInterrupt: "interrupted"}
-
-
-@dataclass(frozen=True)
-class Command:
-    """A stage's subcommand: its options are the parameters of the stage's `run`, with dashes."""
-
-    help: str
-    options: Mapping[str, type]
-    lists: Sequence[str] = field(default=())
-    optional: Sequence[str] = field(default=())
-    trains: bool = False
-
-
-SPLITS = {"index_train": Path, "index_val": Path}
-INDEX_OUTPUTS = {"output_train": Path, "output_val": Path, "output_test": Path}
-COMMANDS: dict[str, Command] = {
-    "synthesize": Command("render one subject of the miniature Human3.6M", {"subject": int, "output": Path}),
-    "extract": Command("fill the dataset tree with one subject of other files", {"subject": int, "output": Path}),
-    "backgrounds": Command("median background of a subject's cameras", {"subject": int, "output": Path}),
-    "index": Command(
-        "index frames, joints and cameras of the splits for which an output is named",
-        INDEX_OUTPUTS,
-        optional=tuple(INDEX_OUTPUTS),
-    ),
-    "crops": Command(
-        "cut a subject's crops",
-        {"subject": int, "index": Path, "background": Path, "output": Path},
-        lists=("index",),
-    ),
-    "train_enc_dec": Command(
-        "train the encoder-decoder", SPLITS | {"crops": Path, "output": Path}, lists=("crops",), trains=True
-    ),
-    "embed": Command("embed a subject's crops", {"checkpoint": Path, "crops": Path, "output": Path}),
-    "train_pose": Command(
-        "train pose from embeddings", SPLITS | {"embeddings": Path, "output": Path}, lists=("embeddings",), trains=True
-    ),
-    "train_prior": Command("train the prior on poses", {"body": Path, "output": Path}, trains=True),
-    "train_smpl": Command(
-        "train bodies from embeddings",
-        SPLITS | {"embeddings": Path, "crops": Path, "prior": Path, "body": Path, "output": Path},
-        lists=("embeddings", "crops"),
-        trains=True,
-    ),
-    "train_hmr": Command(
-        "train bodies from images",
-        SPLITS | {"crops": Path, "bodies": Path, "body": Path, "output": Path},
-        lists=("crops", "bodies"),
-        trains=True,
-    ),
-    "predict": Command(
-        "predict the test split",
-        {"index_test": Path, "crops": Path, "embeddings": Path, "enc_dec": Path, "pose": Path, "smpl": Path}
-        | {"hmr": Path, "body": Path, "output": Path, "csv": Path, "meshes": Path},
-        lists=("crops", "embeddings"),
-    ),
-    "evaluate": Command(
-        "measure predictions",
-        {"predictions": Path, "bodies": Path, "body": Path, "output": Path},
-        lists=("bodies",),
-    ),
-    "report": Command(
-        "write the page",
-        {"metrics": Path, "predictions": Path, "index_test": Path, "checkpoints": Path, "body": Path, "output": Path},
-        lists=("checkpoints",),
-    ),
-    "check": Command(
-        "check artefacts; --against: those that they were made from",
-        {"what": str, "files": Path, "against": Path, "output": Path},
-        lists=("files", "against"),
-        optional=("against",),
-    ),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -281,7 +209,7 @@ def _schema(options: argparse.Namespace) -> None:
         if options.write:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        elif path.suffix == ".json":
+        elif path.name == "schema.json":
             print(text, end="")
 
 
