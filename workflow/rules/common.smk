@@ -76,6 +76,9 @@ def require_source():
     wanted = {
         "extract.source": CONFIG.extract.source,
         "extract.metadata": CONFIG.extract.metadata,
+        "extract.frames": CONFIG.extract.frames,
+        "extract.masks_root": CONFIG.extract.masks_root,
+        "extract.intrinsics": CONFIG.extract.intrinsics,
     }
     for key, path in wanted.items():
         if CONFIG.dataset.kind == "extract" and path and not path.exists():
@@ -100,6 +103,10 @@ def scheduler_at_hand(wildcards):
             executor.name,
             getattr(settings, "submit_cmd", None) or "",
         )
+        if executor.name == "lsf" and os.environ.get("POSEMILL_LSF_LOST") != "success":
+            # a bjobs that tells the plugin the truth of lost hosts
+            own = Path(workflow.basedir) / "cluster_profiles/lsf/bin"
+            os.environ["PATH"] = os.pathsep.join((str(own), os.environ["PATH"]))
     return []
 
 
