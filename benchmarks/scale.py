@@ -3,11 +3,11 @@
     python -m benchmarks.scale [--times 1 4 16] [--frames 25] [--workers 1] [--whole-index]
 
 Renders a sequence of subject 1 once (1000 x 1000, JPEG and mask; for extract videos, poses and masks in Human3.6M's
-own formats), repeats it by hard links, and runs each stage on every tree in a process of its own. Prints seconds,
-frames a second and the peak memory of the process and its workers (without what they map, which can be given back),
-how time and memory grow against frames, and the hours and bytes of full Human3.6M at these rates, on 1 core and on 32.
-With --whole-index it indexes instead a tree of as many images as Human3.6M has (2.1 million links to small ones), for
-the memory that takes.
+own formats), repeats it by hard links, and runs each stage on every tree in a process of its own. Prints seconds by
+the clock; seconds that a core worked, which other programs disturb less, and the frames for each of these; the peak
+memory of the process and its workers (without what they map, which can be given back); how time and memory grow
+against frames; and the hours and bytes of full Human3.6M at these rates, on 1 core and on 32. With --whole-index it
+indexes instead a tree of as many images as Human3.6M has (2.1 million links to small ones), for the memory that takes.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Run:
 
     frames: int
     seconds: float
+    core_seconds: float
     peak_mib: float
     made_bytes: int
 
@@ -90,8 +91,8 @@ def measure(base: Path, official: Official, folder: Path, times: int, frames: in
     found = {}
     for stage in STAGES:
         (folder / "config.json").write_text((source if stage == "extract" else config).model_dump_json())
-        seconds, peak = watched([sys.executable, "-m", "benchmarks.scale_stage", stage, str(folder)])
-        found[stage] = Run(count, seconds, peak, (folder / MADE[stage]).stat().st_size)
+        took, peak = watched([sys.executable, "-m", "benchmarks.scale_stage", stage, str(folder)])
+        found[stage] = Run(count, took["seconds"], took["core_seconds"], peak, (folder / MADE[stage]).stat().st_size)
     pictures = list((folder / "extracted").glob("s_*/*"))
     assert sum(path.suffix == ".jpg" for path in pictures) == times * 4 * -(-frames // EVERY)
     found["extract"] = replace(found["extract"], made_bytes=sum(path.stat().st_size for path in pictures))
@@ -109,13 +110,13 @@ def whole_index(folder: Path, workers: int) -> None:
     count = grow(base, tree, WHOLE_SEQUENCES, repeat=WHOLE_REPEAT, masks=False)
     config = config_of(tree, size=16, frames=WHOLE_FRAMES, subacts=WHOLE_SEQUENCES, workers=workers)
     (folder / "config.json").write_text(config.model_dump_json())
-    seconds, peak = watched([sys.executable, "-m", "benchmarks.scale_stage", "index", str(folder)])
+    took, peak = watched([sys.executable, "-m", "benchmarks.scale_stage", "index", str(folder)])
     size = (folder / "index.h5").stat().st_size
-    print(f"index of {count} images: {seconds:.0f} s, {peak:.0f} MiB, file of {size / 1e6:.0f} MB")
+    print(f"index of {count} images: {took['seconds']:.0f} s, {peak:.0f} MiB, file of {size / 1e6:.0f} MB")
 
 
-def watched(command: list[str]) -> tuple[float, float]:
-    """Seconds of a stage as it says itself, and peak memory in MiB of its process and all children together."""
+def watched(command: list[str]) -> tuple[dict[str, float], float]:
+    """What a stage says of its time, and peak memory in MiB of its process and all children together."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     peak = 0.0
     over = threading.Event()
@@ -132,7 +133,7 @@ def watched(command: list[str]) -> tuple[float, float]:
     thread.join()
     if process.returncode:
         raise SystemExit(process.returncode)
-    return float(json.loads(said)["seconds"]), peak
+    return json.loads(said), peak
 
 
 def memory_mib(pid: int) -> float:
@@ -158,16 +159,19 @@ def descendants(pid: int) -> list[int]:
 
 def show(runs: dict[str, list[Run]]) -> None:
     """The table."""
-    print(f"{'stage':<12}{'frames':>8}{'seconds':>9}{'frames/s':>10}{'MiB':>7}")
+    print(f"{'stage':<12}{'frames':>8}{'seconds':>9}{'of a core':>11}{'frames/s':>10}{'MiB':>7}")
     for stage, found in runs.items():
         for run in found:
-            print(f"{stage:<12}{run.frames:>8}{run.seconds:>9.2f}{run.frames / run.seconds:>10.0f}{run.peak_mib:>7.0f}")
+            rate = run.frames / run.core_seconds
+            print(
+                f"{stage:<12}{run.frames:>8}{run.seconds:>9.2f}{run.core_seconds:>11.2f}{rate:>10.0f}{run.peak_mib:>7.0f}"
+            )
     for stage, found in runs.items():
         first, last = found[0], found[-1]
-        growth = (last.seconds / first.seconds) / (last.frames / first.frames)
+        longer, more = last.core_seconds / first.core_seconds, last.frames / first.frames
         memory = last.peak_mib / first.peak_mib
-        print(f"{stage}: {last.frames / first.frames:.0f} times the frames take {last.seconds / first.seconds:.1f} "
-              f"times the time ({growth:.2f} of linear) and {memory:.2f} times the memory")  # fmt: skip
+        print(f"{stage}: {more:.0f} times the frames take {longer:.1f} times the time ({longer / more:.2f} of linear) "
+              f"and {memory:.2f} times the memory")  # fmt: skip
 
 
 def extrapolate(runs: dict[str, list[Run]]) -> None:
@@ -177,7 +181,7 @@ def extrapolate(runs: dict[str, list[Run]]) -> None:
     print(f"\n{'full Human3.6M':<16}{'frames':>10}{'hours, 1 core':>15}{'32 cores':>10}{'GB':>8}")
     for stage, run in last.items():
         frames = work.get(stage, CROPS)
-        hours = frames * run.seconds / run.frames / 3600
+        hours = frames * run.core_seconds / run.frames / 3600
         size = 7 * run.made_bytes if stage == "backgrounds" else frames * run.made_bytes / run.frames
         print(f"{stage:<16}{frames:>10}{hours:>15.2f}{hours / 32:>10.2f}{size / 1e9:>8.2f}")
 
