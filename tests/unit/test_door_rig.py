@@ -398,3 +398,14 @@ def test_a_jpeg_is_kept_as_it_is_and_a_png_called_jpg_is_read(tmp_path):
     np.testing.assert_array_equal(found[2].content(), image[..., ::-1])
     assert isinstance(found[2], Picture)
     assert found[2].size() == (16, 16)
+
+
+def test_the_example_of_the_docs_is_a_rig(repository):
+    text = (repository / "docs/datasets.md").read_text()
+    example = text.split('```json\n{\n  "world"')[1].split("```")[0]
+    rig = Rig.model_validate(json.loads('{\n  "world"' + example))
+    cameras = read_cameras(rig, repository)
+    np.testing.assert_allclose(cameras["left"].T_mm, [4000, 0, 1200], atol=1e-9)
+    keys = {key for section in (Rig.model_json_schema(), *Rig.model_json_schema()["$defs"].values())
+            for key in section["properties"]}  # fmt: skip
+    assert not {key for key in keys if f"`{key}" not in text and f".{key}`" not in text and f'"{key}"' not in text}
