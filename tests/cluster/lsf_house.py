@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -51,6 +52,18 @@ class LsfHouse:
         """`snakemake --profile NAME --configfile configs/tiny.yaml ...`."""
         argv = [sys.executable, str(FACADE / "impatient.py"), "--profile", name, "--configfile", "configs/tiny.yaml"]
         return self.run(*argv, *words, timeout=timeout, **environment)
+
+    def await_lost(self, seconds: float = 60) -> str:
+        """The id of a lost job that Snakemake has asked for since."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for mark in (self.facade / "jobs").glob("*.lost"):
+                asked = (self.facade / "calls").stat().st_mtime > mark.stat().st_mtime + 3
+                if asked and not mark.with_suffix(".killed").exists() and not mark.with_suffix(".seen").exists():
+                    mark.with_suffix(".seen").touch()
+                    return mark.stem
+            time.sleep(0.2)
+        raise AssertionError("no lost job")
 
     def calls(self, command: str) -> list[list[str]]:
         """The words of each call of a command of LSF so far."""

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import pytest
@@ -75,11 +76,31 @@ def test_a_second_run_submits_nothing(house):
     assert len(house.calls("bsub")) == before
 
 
-def test_a_lost_host_that_wrote_nothing_is_noticed_and_the_job_submitted_again(house):
-    """The plugin takes UNKWN for success; the output that is not there then counts as a failure."""
+def test_a_lost_host_is_waited_for_until_somebody_ends_it(house):
+    """An older file of the job lies there: the plugin alone would take it for the job's."""
     before = len(house.submitted()["index"])
+    written = (house.root / RUN / "index_val.h5").stat().st_mtime_ns
     assert house.run("lose", "rule_index:split=val").returncode == 0
-    done = house.snakemake("lsf", "--forcerun", f"{RUN}/index_val.h5", "--", f"{RUN}/checks/index_val.json")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(
+            house.snakemake, "lsf", "--forcerun", f"{RUN}/index_val.h5", "--", f"{RUN}/checks/index_val.json"
+        )
+        job = house.await_lost()
+        assert not running.done(), "it took the lost host for success"
+        assert house.run("bkill", "-r", job).returncode == 0
+        done = running.result(timeout=120)
+    assert done.returncode == 0, done.stdout
+    assert "LSF status is: 'EXIT'" in done.stdout
+    assert len(house.submitted()["index"]) == before + 2
+    assert (house.root / RUN / "index_val.h5").stat().st_mtime_ns > written
+
+
+def test_a_lost_host_that_wrote_nothing_is_noticed_by_what_is_missing(house):
+    """Without our bjobs the plugin takes UNKWN for success; the output that is not there then counts as a failure."""
+    before = len(house.submitted()["index"])
+    (house.root / RUN / "index_val.h5").unlink()
+    assert house.run("lose", "rule_index:split=val").returncode == 0
+    done = house.snakemake("lsf", "--", f"{RUN}/index_val.h5", POSEMILL_LSF_LOST="success")
     assert done.returncode == 0, done.stdout
     assert "Missing files after" in done.stdout
     assert len(house.submitted()["index"]) == before + 2
@@ -93,7 +114,8 @@ def test_a_lost_host_that_wrote_rubbish_stops_the_run_with_the_file_s_name(house
         file["image"][-3:] = 0
     trained = (house.root / RUN / "runs/enc_dec/model_6.pt").stat().st_mtime_ns
     assert house.run("lose", "rule_crops:subject=1", f"cp rubbish.h5 {RUN}/crops/S1.h5").returncode == 0
-    done = house.snakemake("lsf", "--forcerun", f"{RUN}/crops/S1.h5", "--retries", "0")
+    wanted = ("--forcerun", f"{RUN}/crops/S1.h5", "--retries", "0", "--", f"{RUN}/runs/enc_dec/model_6.pt")
+    done = house.snakemake("lsf", *wanted, POSEMILL_LSF_LOST="success")
     assert done.returncode == 1, done.stdout
     assert f"{RUN}/crops/S1.h5" in (house.root / RUN / "logs/check/crops_S1.log").read_text()
     assert "3 images are all zero" in done.stdout, "the check's message does not reach the user"

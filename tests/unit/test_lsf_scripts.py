@@ -109,3 +109,14 @@ def test_a_refused_job_is_said_in_lsf_s_words(tmp_path):
     assert done.returncode == 1
     assert "bsub refused a job of rule crops: gpuu: No such queue. Job not submitted." in done.stderr
     assert "to mend" in done.stderr
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_our_bjobs_makes_the_plugin_wait_for_a_lost_host(tmp_path, depth):
+    """UNKWN becomes RUN, all else stays; it finds the real bjobs also where it stands on PATH more than once."""
+    real = commands(tmp_path, bjobs="echo \"$@\" > calls; printf '7 UNKWN\\n8 DONE\\n9 EXIT\\n'; exit 3")
+    own = str(REPOSITORY / "cluster_profiles/lsf/bin")
+    path = os.pathsep.join([*[own] * depth, str(real)])
+    done = call(tmp_path, "bjobs", "-noheader", "-o", "jobid stat", "-aJ", "*(uuid)*", path=path)
+    assert (done.returncode, done.stdout) == (3, "7 RUN\n8 DONE\n9 EXIT\n")
+    assert (tmp_path / "calls").read_text() == "-noheader -o jobid stat -aJ *(uuid)*\n"

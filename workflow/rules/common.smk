@@ -9,6 +9,7 @@ import atexit
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from codebase.config import Config, split_digest, stage_digest, to_yaml, validate_config
@@ -90,24 +91,25 @@ def require_source():
             )
 
 
-def scheduler_at_hand(wildcards):
-    """No files, but a message where the profile's scheduler is not there.
+@cache
+def scheduler_at_hand():
+    """Leave with a message where the profile's scheduler is not there."""
+    settings = workflow.executor_settings
+    or_leave(
+        require_scheduler,
+        workflow.executor_plugin.name,
+        getattr(settings, "submit_cmd", None) or "",
+    )
 
-    An input of `all`, because the DAG is built when the executor is known and before its plugin starts: LSF's dies without badmin.
+
+def run_config(wildcards):
+    """The merged config. An input of every rule, so it is asked for while the DAG is built.
+
+    That is when the executor is known and its plugin has not begun: LSF's dies of an IndexError where there is no badmin.
     """
-    executor = workflow.executor_plugin
-    if executor is not None and workflow.is_main_process:
-        settings = workflow.executor_settings
-        or_leave(
-            require_scheduler,
-            executor.name,
-            getattr(settings, "submit_cmd", None) or "",
-        )
-        if executor.name == "lsf" and os.environ.get("POSEMILL_LSF_LOST") != "success":
-            # a bjobs that tells the plugin the truth of lost hosts
-            own = Path(workflow.basedir) / "cluster_profiles/lsf/bin"
-            os.environ["PATH"] = os.pathsep.join((str(own), os.environ["PATH"]))
-    return []
+    if workflow.executor_plugin is not None and workflow.is_main_process:
+        scheduler_at_hand()
+    return str(PATHS.run_config)
 
 
 def write_run_config(path):
@@ -247,7 +249,7 @@ PATHS = Paths(CONFIG)
 SUBJECTS = CONFIG.split.subjects
 TRAIN = tuple(sorted({*CONFIG.split.train.subjects, *CONFIG.split.val.subjects}))
 TEST = CONFIG.split.test.subjects
-RUN_CONFIG = ancient(PATHS.run_config)
+RUN_CONFIG = ancient(run_config)
 THREADS, WORKERS = CONFIG.runtime.threads, CONFIG.runtime.workers
 or_leave(require_files)
 if CONFIG.data_from is not None:
@@ -298,6 +300,11 @@ for name in NETWORKS:
 onsuccess:
     forget_finished()
 
+
+# of lost hosts, Snakemake's LSF plugin is to hear the truth: see the file
+if shutil.which("bjobs") and os.environ.get("POSEMILL_LSF_LOST") != "success":
+    OWN_BJOBS = Path(workflow.basedir) / "cluster_profiles/lsf/bin"
+    os.environ["PATH"] = os.pathsep.join((str(OWN_BJOBS), os.environ["PATH"]))
 
 # the jobs' `python` is the one that runs Snakemake, also where its environment is not activated
 os.environ.update(
