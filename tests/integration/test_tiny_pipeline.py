@@ -98,7 +98,7 @@ def test_nothing_is_left_behind(house):
 
 def test_logs_begin_with_host_job_and_command(house):
     logs = sorted((house / "results/tiny/logs").rglob("*.log"))
-    assert {log.parent.name for log in logs} == set(COMMANDS)
+    assert {log.parent.name for log in logs} == set(COMMANDS) - {"extract"}  # which this run has no use for
     for log in logs:
         first = next((line for line in log.read_text().splitlines() if "host " in line), "")
         assert "python -m codebase " in first, f"{log} does not say what it ran"
