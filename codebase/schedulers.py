@@ -25,7 +25,7 @@ SECONDS = 60.0
 REFUSALS = (
     (r"No such queue", "lsf_queue (`bqueues` lists those there are)"),
     (r"invalid partition", "slurm_partition (`sinfo -s` lists those there are)"),
-    (r"invalid (?:account|project)|not a member of project", "slurm_account or lsf_project"),
+    (r"invalid (?:account|project)|account .* to be invalid|not a member of project", "slurm_account or lsf_project"),
     (r"Bad resource requirement|Bad GPU requirement|Illegal option", "gpu: how this site asks for one, or lsf_extra"),
     (r"configuration is not available|Invalid generic resource|Invalid GRES", "gpu, or less mem_mb: no node has that"),
     (r"time limit.{0,20}invalid|RUNLIMIT|exceeds? .{0,20}run ?limit", "runtime, to less than the queue's limit"),

@@ -6,7 +6,7 @@ from tests.cluster.scheduler import call
 from tests.cluster.workflows import LONG, House, end, first_line
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-TARGETS = ("results/tiny/checks/index.json", "results/tiny/runs/prior/model_6.pt")
+TARGETS = ("results/tiny/checks/index_train.json", "results/tiny/runs/prior/model_6.pt")
 # Snakemake in the job alone needs more than the first attempt gets
 SITE = {"set-resources": {"train_prior": {"mem_mb": "300 if attempt == 1 else 4000"}}}
 

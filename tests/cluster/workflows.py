@@ -106,7 +106,7 @@ def end(process: subprocess.Popen[bytes], patience: float = 60) -> None:
 def first_line(log: Path) -> dict[str, str]:
     """What a job says about itself at its start: host, job, gpu, and the command."""
     line = next(line for line in log.read_text().splitlines() if re.search(r"\bhost ", line))
-    found = re.search(r"\bhost (?P<host>[^,]+), job (?:[a-z]+ )?(?P<job>\d+), gpu (?P<gpu>[\d,]+|none)", line)
+    found = re.search(r"\bhost (?P<host>[^,]+), job (?:[a-z]+ )?(?P<job>\d+), gpu (?P<gpu>.+?), pid", line)
     assert found is not None, line
     return found.groupdict() | {"line": line}
 

@@ -243,6 +243,7 @@ def test_an_unknown_queue_is_said_in_lsf_s_words_with_a_hint(house, tmp_path, na
             "sbatch: error: Batch job submission failed: Invalid account or account/partition combination",
             "slurm_account",
         ),
+        ("The given account nobodys appears to be invalid. Available accounts:", "slurm_account"),
         ("Bad resource requirement syntax: rusage[ngpus_excl_p=1]. Job not submitted.", "gpu"),
         (
             "sbatch: error: Batch job submission failed: Requested node configuration is not available",
