@@ -1,4 +1,4 @@
-"""configs/schema.json, configs/rig.schema.json and docs/config.md, generated from the one schema; a test keeps them in step."""
+"""configs/schema.json, rig.schema.json and docs/config.md, generated from the schemas; a test keeps them in step."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from codebase.data.human36m import Folder, list_frames, read_frame, read_meta
 from codebase.errors import DataError, UserError
 from codebase.geometry import project, world_to_camera
 from codebase.paths import Paths
-from codebase.stages import extract
+from codebase.stages import check, extract
 from tests.doors import packagings
 from tests.official.writer import number_of, write_official
 
@@ -232,6 +232,21 @@ class TestCourse:
         np.testing.assert_allclose(meta.T_mm, R @ lens.T_mm + shift, atol=0.1)
         np.testing.assert_allclose(meta.distortion, lens.opencv[1])
         self._check_bodies(Paths(config).bodies / "S1.h5", root)
+
+    def test_the_check_takes_frames_without_a_body(self, official, tmp_path):
+        source = packagings.write_course(official, tmp_path / "course", test_subjects=(8,))
+        (source / "S1" / f"{official.takes[1, 2, 1].prefix}.54138969" / "00003.npz").unlink()
+        for number in ("55011271", "60457274"):
+            (source / "S1" / f"{official.takes[1, 2, 1].prefix}.{number}" / "00003.npz").unlink()
+        config = config_of(tmp_path, source, "course", intrinsics=source / "cameras.json")
+        for subject in (1, 8):
+            run(config, subject=subject)
+        files = [Paths(config).bodies / f"S{subject}.h5" for subject in (1, 8)]
+        check.run(config, what="bodies", files=files, against=[], output=tmp_path / "checked.json")
+        with h5py.File(files[0], "r+") as file:
+            file["act_02_subact_01/pose_rad"][0, 5] = np.nan
+        with pytest.raises(UserError, match="not finite"):
+            check.run(config, what="bodies", files=files, against=[], output=tmp_path / "checked.json")
 
     def _check_bodies(self, path, root):
         """The body's joints, out of bodies/S1.h5, stand where the meta file says."""
