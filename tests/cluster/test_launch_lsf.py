@@ -2,13 +2,18 @@
 
 import json
 import re
+import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import psutil
 import pytest
 import torch
 import yaml
 
 from tests.cluster.lsf_house import LsfHouse
+from tests.cluster.scheduler import wait_for
 from tests.cluster.workflows import first_line
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -41,10 +46,32 @@ def weights(house, name):
     return torch.load(house.root / f"results/{name}/model_{STEPS}.pt", weights_only=True)["model"]
 
 
+def warned(house, name):
+    """As LSF does at a run limit: SIGUSR2 to the job, in the midst of its training."""
+
+    def training():
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                words = " ".join(process.cmdline())
+                if " codebase train-prior " in words and f"results/{name}/" in words and "launch" not in words:
+                    return process
+        return None
+
+    process = wait_for("the training", training, 120)
+    saved = (house.root / f"results/{name}/state").glob
+    wait_for("a saved state", lambda: list(saved("*/state.pt")) or not process.is_running(), 120, every=0.005)
+    process.suspend()
+    process.parent().send_signal(signal.SIGUSR2)
+    process.resume()
+
+
 @pytest.mark.parametrize("syntax", ["gpu", "rusage"])
 def test_a_stage_stops_comes_back_and_ends_alike(house, syntax):
-    """75 from its own time budget: LSF requeues it (-Q 75), and --wait knows that it is not over."""
-    done = launch(house, *NEEDS, "--gpu-syntax", syntax, *prior(syntax, "--time-budget", "1s"))
+    """Warned, it leaves with 75: LSF requeues it (-Q 75), and --wait knows that it is not over."""
+    with ThreadPoolExecutor(1) as beside:
+        signals = beside.submit(warned, house, syntax)
+        done = launch(house, *NEEDS, "--gpu-syntax", syntax, *prior(syntax))
+        signals.result()
     assert done.returncode == 0, done.stdout
     (number,) = re.findall(r"^submitted: job (\d+); to cancel: bkill \1$", done.stdout, flags=re.MULTILINE)
     log = house.root / f"results/logs/launch-{number}.log"

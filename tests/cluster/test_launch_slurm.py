@@ -131,16 +131,17 @@ def test_a_stage_by_sbatch_and_waited_for(house):
     assert_undisturbed(house, "sbatch")
 
 
-def test_out_of_its_own_time_a_job_comes_back_and_goes_on(house):
-    """75 from a stage's own budget: the job asks for its requeue, the state is the truth."""
-    (number,) = house.submit("--via", "sbatch", *NEEDS, *house.prior("budget", "--time-budget", "1s"))
-    job = house.await_state(number, "COMPLETED")
-    assert job.restarts >= 1
+def test_warned_before_its_limit_a_job_saves_comes_back_and_goes_on(house):
+    """The signal that Slurm sends before the limit: the stage leaves with 75, the job asks for its requeue."""
+    (number,) = house.submit("--via", "sbatch", *NEEDS, *house.prior("warned"))
+    with house.held("warned"):
+        call("scancel", "--batch", "--signal=USR2", number)
+    assert house.await_state(number, "COMPLETED").restarts == 1
     assert "resuming at step" in (house.root / f"results/logs/launch-{number}.log").read_text()
-    assert_undisturbed(house, "budget")
+    assert_undisturbed(house, "warned")
 
 
-def test_the_number_of_requeues_is_limited(house):
+def test_out_of_its_own_time_it_comes_back_a_limited_number_of_times(house):
     words = ("--requeues", "1", *NEEDS, *house.prior("limited", "--time-budget", "0.001s"))
     done = house.launch("--via", "sbatch", "--wait", *words)
     assert done.returncode == 75, done.stdout + done.stderr
