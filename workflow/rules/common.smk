@@ -301,16 +301,12 @@ onsuccess:
     forget_finished()
 
 
+FIRST_ON_PATH = [str(Path(sys.executable).parent)]
 # of lost hosts, Snakemake's LSF plugin is to hear the truth: see the file
 if shutil.which("bjobs") and os.environ.get("POSEMILL_LSF_LOST") != "success":
-    OWN_BJOBS = Path(workflow.basedir) / "cluster_profiles/lsf/bin"
-    os.environ["PATH"] = os.pathsep.join((str(OWN_BJOBS), os.environ["PATH"]))
+    FIRST_ON_PATH.append(str(Path(workflow.basedir) / "cluster_profiles/lsf/bin"))
 
 # the jobs' `python` is the one that runs Snakemake, also where its environment is not activated
 os.environ.update(
-    PATH=os.pathsep.join(
-        (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
-    ),
-    # a training job may take what a duplicate of it finished
-    POSEMILL_WORKFLOW="1",
+    PATH=os.pathsep.join((*FIRST_ON_PATH, os.environ.get("PATH", os.defpath)))
 )
