@@ -308,5 +308,7 @@ if shutil.which("bjobs") and os.environ.get("POSEMILL_LSF_LOST") != "success":
 
 # the jobs' `python` is the one that runs Snakemake, also where its environment is not activated
 os.environ.update(
-    PATH=os.pathsep.join((*FIRST_ON_PATH, os.environ.get("PATH", os.defpath)))
+    PATH=os.pathsep.join((*FIRST_ON_PATH, os.environ.get("PATH", os.defpath))),
+    # a training job may take what a duplicate of it finished
+    POSEMILL_WORKFLOW="1",
 )
