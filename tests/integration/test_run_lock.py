@@ -141,7 +141,15 @@ def test_a_forced_run_trains_again(tmp_path):
 def other_host(lock_folder, age_s):
     """A lock of a host that cannot be asked, last touched some seconds ago."""
     lock_folder.mkdir(parents=True)
-    owner = {"host": "elsewhere", "pid": 1, "job": "77", "digest": "d", "place": "boot pid:[1]", "born": 5, "since": 0.0}
+    owner = {
+        "host": "elsewhere",
+        "pid": 1,
+        "job": "77",
+        "digest": "d",
+        "place": "boot pid:[1]",
+        "born": 5,
+        "since": 0.0,
+    }
     path = lock_folder / "000003.json"
     path.write_text(json.dumps(owner | {"released": None, "finished": None}))
     then = time.time() - age_s
