@@ -16,27 +16,31 @@ _ASK_TIMEOUT_S = 15
 # what a refusal speaks of, the command that lists what the site has, and what to change
 _HINTS: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
     "sbatch": (
-        ("invalid partition|partition.*not (exist|found)", ("sinfo", "-h", "-o", "%P"), "--queue with one of them"),
-        ("account", ("sacctmgr", "-nP", "show", "assoc", "format=account"), "--account with one of yours"),
+        ("invalid partition|partition.*not (exist|found)", ("sinfo", "-h", "-o", "%P"), "give --queue one of them"),
+        ("account", ("sacctmgr", "-nP", "show", "assoc", "format=account"), "give --account one of yours"),
         (
             "generic resource|gres|gpu|node configuration is not available",
             ("sinfo", "-h", "-o", "%P %G"),
-            "--gpus 0 where there are none, --gpu-model as the site names it, --gpu-syntax gres, less cores or memory",
+            "try --gpus 0 where there are none, --gpu-model as the site names it, --gpu-syntax gres, less cores or memory",
         ),
-        ("time limit", ("sinfo", "-h", "-o", "%P %l"), "--minutes within the partition's limit"),
-        ("memory", ("sinfo", "-h", "-o", "%P %m"), "--mem-mb, or --mem-per core"),
+        ("time limit", ("sinfo", "-h", "-o", "%P %l"), "keep --minutes within the partition's limit"),
+        ("memory", ("sinfo", "-h", "-o", "%P %m"), "lower --mem-mb, or try --mem-per core"),
         (
             "unable to contact|connection",
             ("scontrol", "ping"),
-            "nothing: the controller does not answer; try again later",
+            "wait: the controller does not answer; nothing was submitted",
         ),
     ),
     "bsub": (
-        ("no such queue|queue", ("bqueues",), "--queue with one of them"),
-        ("project", (), "--account with a project of yours"),
-        ("ngpus_excl_p|resource|gpu", ("bhosts", "-gpu"), "--gpu-syntax gpu (LSF 10) or rusage (older), or --gpus 0"),
-        ("run ?limit|RUNLIMIT", ("bqueues", "-l"), "--minutes within the queue's limit"),
-        ("memory|MEMLIMIT", (), "--mem-mb, or --mem-per job"),
+        ("no such queue|queue", ("bqueues",), "give --queue one of them"),
+        ("project", (), "give --account a project of yours"),
+        (
+            "ngpus_excl_p|resource|gpu",
+            ("bhosts", "-gpu"),
+            "try --gpu-syntax gpu (LSF 10) or rusage (older), or --gpus 0",
+        ),
+        ("run ?limit|RUNLIMIT", ("bqueues", "-l"), "keep --minutes within the queue's limit"),
+        ("memory|MEMLIMIT", (), "lower --mem-mb, or try --mem-per job"),
     ),
 }
 _LONGEST_LIST = 12  # lines
@@ -81,9 +85,10 @@ def no_scheduler(via: str) -> UserError:
 def refusal(via: str, said: str) -> UserError:
     """The error for a submission that `via` refused: its own words, what the site has, what to change."""
     scheduler = "bsub" if via == "bsub" else "sbatch"
+    said = said.replace("\n", "\n  ")
     for pattern, ask, change in _HINTS[scheduler]:
         if re.search(pattern, said, flags=re.IGNORECASE):
-            return UserError(f"{via} refused the job: {said}", expected=site_list(ask), mend=f"change {change}")
+            return UserError(f"{via} refused the job: {said}", expected=site_list(ask), mend=change)
     return UserError(f"{via} refused the job: {said}", mend="change --queue, --minutes, --mem-mb, --cores or --gpus")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import shutil
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,8 @@ def submit_submitit(job: Job, folder: Path, *, requeues: int, executor: str) -> 
     auto.update_parameters(**_known(job, requeues, executor))
     commands = [list(argv) for argv in job.commands]
     try:
-        jobs = auto.map_array(Carried(), commands) if len(commands) > 1 else [auto.submit(Carried(), commands[0])]
+        with redirect_stderr(io.StringIO()):  # submitit prints a refusal, and raises it as well
+            jobs = auto.map_array(Carried(), commands) if len(commands) > 1 else [auto.submit(Carried(), commands[0])]
     except (FailedJobError, FailedSubmissionError) as error:
         raise refusal("submitit", str(error).strip()) from None
     return [str(one.job_id) for one in jobs]

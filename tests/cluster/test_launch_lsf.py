@@ -95,4 +95,4 @@ def test_a_queue_that_is_not_there(house):
     done = launch(house, *NEEDS, "--queue", "nowhere", *prior("refused"))
     assert done.returncode == 2
     assert "error: bsub refused the job: nowhere: No such queue" in done.stdout
-    assert "change --queue" in done.stdout
+    assert "give --queue" in done.stdout

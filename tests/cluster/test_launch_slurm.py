@@ -245,7 +245,7 @@ def test_status_of_a_job_that_was_killed(house):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--queue", "nowhere"), ("nowhere|invalid partition", "urgent", "change --queue")),
+        (("--queue", "nowhere"), ("nowhere|invalid partition", "urgent", "give --queue")),
         (("--gpus", "9"), ("9|not available", "gpu:pretended:2", "--gpus 0")),
         (("--gpu-model", "a100"), ("a100|not available|Invalid", "gpu:pretended:2", "--gpu-model")),
     ],
