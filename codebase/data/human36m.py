@@ -30,6 +30,7 @@ FRAME_SUFFIX, MASK_SUFFIX = ".jpg", ".png"
 MASK_THRESHOLD = 128
 _FOLDER = re.compile(r"s_(\d\d+)_act_(\d\d+)_subact_(\d\d+)_ca_(\d\d+)")
 _DIGITS = 6
+_MOST_PIXELS = 200_000_000
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 # OpenCV's own threads would compete with the worker processes that every caller uses.
@@ -254,10 +255,17 @@ def _decode(path: Path, flags: int) -> np.ndarray:
 
 
 def _decoded(content: np.ndarray, flags: int) -> np.ndarray | None:
+    if content[:4].tobytes() == b"\x89PNG" and _claimed_pixels(content[16:24].tobytes()) > _MOST_PIXELS:
+        return None  # the decoder would fill as many pixels as a damaged header claims, for minutes
     try:
         return cv2.imdecode(content, flags) if content.size else None
     except cv2.error:  # such as a header that claims gigapixels
         return None
+
+
+def _claimed_pixels(size: bytes) -> int:
+    """Width times height of a PNG's header."""
+    return int.from_bytes(size[:4], "big") * int.from_bytes(size[4:], "big")
 
 
 def damage(path: Path) -> tuple[str, tuple[int, int]]:

@@ -107,7 +107,7 @@ def _parse(path: Path) -> Element:
         raise missing(path, mend="take it from Human3.6M's software bundle, see docs/datasets.md") from None
     except OSError as error:
         raise DataError(f"The file cannot be read: {error.strerror}", where=path) from None
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise DataError(f"The file is no valid XML: {error}", where=path, mend="download it again") from None
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cdflib
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from codebase.data.doors.official.cdf import BoundedCDF
 from codebase.data.doors.official.metadata import OfficialCamera
 from codebase.errors import DataError
 from codebase.files import missing
@@ -43,7 +43,7 @@ def read_poses(path: Path, *, size: int) -> Float[ndarray, "frames 17 size"]:
     if not path.is_file():
         raise missing(path)
     try:
-        file = cdflib.CDF(path)
+        file = BoundedCDF(path)
         info = file.cdf_info()
         if "Pose" not in [*info.zVariables, *info.rVariables]:
             raise DataError("The file holds no variable `Pose`.", where=path, mend="download it again")

@@ -99,7 +99,7 @@ def survey(path: Path) -> Video:
     if not path.is_file():
         raise missing(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = _stream(container, path)
             stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
             width, height, announced = stream.width, stream.height, stream.frames
@@ -115,7 +115,7 @@ def survey(path: Path) -> Video:
 
 
 def _decoded(path: Path, threads: int) -> Iterator[av.VideoFrame]:
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         stream = _stream(container, path)
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "AUTO" if threads > 1 else "NONE"
@@ -125,6 +125,8 @@ def _decoded(path: Path, threads: int) -> Iterator[av.VideoFrame]:
 def _stream(container: InputContainer, path: Path) -> VideoStream:
     if not container.streams.video:
         raise DataError("The file holds no video.", where=path)
+    if container.streams.video[0].codec_context is None:
+        raise DataError("The file holds a video of an unknown kind.", where=path, mend="download it again")
     return container.streams.video[0]
 
 
