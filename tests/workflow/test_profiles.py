@@ -74,7 +74,7 @@ def test_gpu_replaces_our_way_of_asking_in_the_rules_that_have_one(gpu, expected
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("set-resources: {reprot: {mem_mb: 1}}", "Did you mean 'report'?"),
+        ("set-resources: {reports: {mem_mb: 1}}", "Did you mean 'report'?"),
         ("set-resources: {report: 5}", "set-resources.report is no mapping"),
         ("default-resources: gpu", "default-resources is no mapping"),
         ("gpu: 1", "gpu is no mapping"),
