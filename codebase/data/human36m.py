@@ -30,7 +30,7 @@ FRAME_SUFFIX, MASK_SUFFIX = ".jpg", ".png"
 MASK_THRESHOLD = 128
 _FOLDER = re.compile(r"s_(\d\d+)_act_(\d\d+)_subact_(\d\d+)_ca_(\d\d+)")
 _DIGITS = 6
-_MOST_PIXELS = 200_000_000
+_MOST_PIXELS = 64_000_000
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 # OpenCV's own threads would compete with the worker processes that every caller uses.

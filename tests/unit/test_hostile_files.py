@@ -143,6 +143,7 @@ def test_a_cdf_that_leads_in_circles_ends(sources, tmp_path):
         "dimensions": _at(good, table + 56, b"\x7f\xff\xff\xff"),
         "variables": _at(_at(good, table + 60, b"\x7f\xff\xff\xff"), first + 12, first.to_bytes(8, "big")),
     }
+    spoils["variable"] = _at(good, first + 340, b"\x7f\xff\xff\xff")
     for name, content in spoils.items():
         path = tmp_path / f"{name}.cdf"
         path.write_bytes(content)

@@ -15,6 +15,9 @@ _MOST_DIMENSIONS = 10
 # where the global record says how many dimensions there are, from its start (CDF Internal Format Description)
 _DIMENSIONS_AT = {3: 56, 2: 36}
 
+# a variable with dimensions of its own: its record's type, and where it says how many (version 3)
+_Z_VARIABLE, _Z_DIMENSIONS_AT = 8, 340
+
 
 class BoundedCDF(cdflib.CDF):
     """A CDF file; as cdflib's, but an OSError ends what would not end by itself."""
@@ -30,10 +33,16 @@ class BoundedCDF(cdflib.CDF):
         self._check_dimensions(byte_loc + _DIMENSIONS_AT[2])
         return super()._read_gdr2(byte_loc)
 
+    def _read_vdr3(self, byte_loc: int) -> Any:  # noqa: ANN401 - cdflib's record
+        self._f.seek(byte_loc + 8)
+        if int.from_bytes(self._f.read(4), "big") == _Z_VARIABLE:
+            self._check_dimensions(byte_loc + _Z_DIMENSIONS_AT)
+        return super()._read_vdr3(byte_loc)
+
     def _check_dimensions(self, place: int) -> None:
         self._f.seek(place)
         if int.from_bytes(self._f.read(4), "big") > _MOST_DIMENSIONS:
-            raise OSError("its global record is damaged")
+            raise OSError("a record of it is damaged")
 
 
 class _Bounded:
