@@ -21,7 +21,7 @@ _HINTS: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
         (
             "generic resource|gres|gpu|node configuration is not available",
             ("sinfo", "-h", "-o", "%P %G"),
-            "try --gpus 0 where there are none, --gpu-model as the site names it, --gpu-syntax gres, less cores, memory",
+            "try --gpus 0 where there are none, --gpu-model as the site names it, --gpu-syntax gres, fewer --cores",
         ),
         ("time limit", ("sinfo", "-h", "-o", "%P %l"), "keep --minutes within the partition's limit"),
         ("memory", ("sinfo", "-h", "-o", "%P %m"), "lower --mem-mb, or try --mem-per core"),
