@@ -59,9 +59,13 @@ class Budget:
         self._slowest, self._turn = max(self._slowest, now - self._turn), now
         return self.over()
 
+    def begin_turn(self) -> None:
+        """A turn begins now, whatever was done since the last one."""
+        self._turn = time.monotonic()
+
     def over(self) -> str | None:
         """The reason to stop now, or None; call it instead of `turn` while waiting."""
-        self._turn = time.monotonic()
+        self.begin_turn()
         if self.signal is not None:
             return self.signal.name
         if self.seconds is not None and self.elapsed_s + 2 * self._slowest >= self.seconds:

@@ -76,6 +76,7 @@ def fit(
             write_text(run_dir / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.history))
             told.write(progress.step)
         settle = partial(_settle, config, progress, modules, validate, told, lock)
+        budget.begin_turn()  # what came before was no step: it says nothing of how long a step takes
         if not progress.settled:
             settle()
         for step in range(progress.step, config.steps):
