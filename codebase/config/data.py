@@ -18,7 +18,7 @@ class DatasetConfig(Section):
 
     kind: Literal["synthetic", "tree", "extract"] = Field(
         "synthetic",
-        description="synthetic: the DAG renders the tree itself; tree: it exists under `root`; extract: the DAG makes it "
+        description="synthetic: the DAG renders the tree; tree: it exists under `root`; extract: the DAG makes it "
         "from other files, see the section `extract`",
     )
     root: Path | None = Field(
