@@ -45,7 +45,7 @@ def build(found: Scan, config: Config, root: Path, masks_root: Path, *, split: s
     exclusions = [
         explained(item, folder, config)
         for item in found.exclusions
-        if (folder := parse_folder(item.name)) is not None and chosen(folder)
+        if (folder := parse_folder(item.name.partition("/")[0])) is not None and chosen(folder)
     ]
     views, flawed = without_flaws([view for view in found.views if chosen(view.folder)], drifting(config, split))
     views, copies = without_copies(views)

@@ -20,6 +20,8 @@ from codebase.data.doors.difference import person_mask, room_of
 from codebase.data.doors.pictures import Files, Picture, _jpeg_size
 from codebase.data.doors.rig_source import read_rig
 from codebase.data.human36m import MASK_SUFFIX, Folder, list_frames, read_frame, read_mask, read_meta
+from codebase.data.indexing import build
+from codebase.data.scan import scan
 from codebase.errors import UserError
 from codebase.paths import Paths
 from codebase.stages import extract
@@ -56,6 +58,11 @@ def run(config, subject=1):
     output = Paths(config).extracted(subject)
     extract.run(config, subject=subject, output=output)
     return json.loads(output.read_text())
+
+
+def left_out_of_the_index(config):
+    tree = Paths(config).dataset
+    return build(scan(config.dataset, tree, tree, subjects=(1,)), config, tree, tree, split="train").exclusions
 
 
 def reasons(content):
@@ -164,6 +171,20 @@ def test_pictures_that_are_broken_missing_or_doubled_are_left_out(rig, tmp_path)
     ):  # fmt: skip
         assert reason in found
     assert content["counts"]["folders"] == 9
+    # the index repeats each reason, and counts each picture once
+    found = left_out_of_the_index(config_of(tmp_path, source))
+    name = Folder(1, 2, 1, 1).name
+    frames = [item for item in found if item.name.startswith(name) and item.kind == "frame"]
+    assert [item.count for item in frames] == 5 * [1]
+    for reason in (
+        "the file is empty",
+        "20 x 20 pixels",
+        "are both picture 3",
+        "these numbers: 2",
+        "no readable image",
+    ):
+        assert sum(reason in item.reason for item in found) == 1
+    assert [item.name for item in found if item.kind == "mask"] == [f"{name}/{name}_000005.png"]
     shutil.rmtree(source / "S1" / "act14" / "cam_b")
     (source / "S1" / "act16.npz").write_bytes(b"PK nothing")
     content = run(config_of(tmp_path / "again", source))

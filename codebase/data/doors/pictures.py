@@ -194,6 +194,7 @@ def write_view(
     masks: MaskOf | None = None,
     stamp: str,
     left_out: Sequence[tuple[str, int]] = (),
+    told: Collection[int] = (),
 ) -> None:
     """Write one folder of the tree, unless it is there: frames, masks and the meta file.
 
@@ -206,6 +207,7 @@ def write_view(
             asked for.
         stamp: changes where anything does that the folder is made of.
         left_out: reasons why frames are not among `numbers`, and how many.
+        told: numbers of pictures that `left_out` speaks of.
     """
     if tree.has(folder, stamp=stamp):
         return
@@ -213,23 +215,33 @@ def write_view(
     with tree.folder(folder, stamp=stamp) as out:
         for reason, count in left_out:
             tree.leave_out(folder.name, reason, "frame", count)
-        found = set()
+        found, written = set(), set()
         for number, picture in source.each(list(frame_of)):
             found.add(number)
-            _write_frame(tree, out, frame_of[number], picture, camera, masks)
-        lacking = sorted(set(frame_of) - found)
+            if _write_frame(tree, out, frame_of[number], picture, camera, masks):
+                written.add(frame_of[number])
+        lacking = sorted(set(frame_of) - found - set(told))
         if lacking:
             shown = ", ".join(map(str, lacking[:5])) + (" ..." if len(lacking) > 5 else "")
             tree.leave_out(folder.name, f"no picture with these numbers: {shown}", "frame", len(lacking))
+        poses = _without(poses_world_mm, set(numbers) - written)
         out.meta(
-            pose3d_world_mm=poses_world_mm, R=camera.R, T_mm=camera.T_mm, f_px=camera.f_px, c_px=camera.c_px,
+            pose3d_world_mm=poses, R=camera.R, T_mm=camera.T_mm, f_px=camera.f_px, c_px=camera.c_px,
             width=camera.width, height=camera.height, distortion=camera.distortion,
         )  # fmt: skip
 
 
+def _without(poses: Float[ndarray, "instants 17 3"], frames: Collection[int]) -> Float[ndarray, "instants 17 3"]:
+    """The poses but those of `frames`, whose pictures were left out by name: the index shall not miss them again."""
+    out = poses.copy()
+    out[[frame - 1 for frame in frames if frame <= len(out)]] = np.nan
+    return out
+
+
 def _write_frame(
     tree: TreeWriter, out: FolderWriter, frame: int, picture: Picture, camera: Camera, masks: MaskOf | None
-) -> None:
+) -> bool:
+    """Write a frame and its mask, or say why not; whether the frame is there."""
     name = f"{out.folder.name}/{out.folder.name}_{frame:06d}"
     reason = picture.reason
     if not reason and picture.size() != (camera.width, camera.height):
@@ -237,13 +249,14 @@ def _write_frame(
         reason = f"the picture has {width} x {height} pixels, its camera {camera.width} x {camera.height}"
     if reason:
         tree.leave_out(f"{name}.jpg", reason, "frame")
-        return
+        return False
     out.frame(frame, picture.content())
     mask = masks(frame, picture) if masks is not None else None
     if isinstance(mask, str):
         tree.leave_out(f"{name}.png", mask, "mask")
     elif mask is not None:
         out.mask(frame, mask)
+    return True
 
 
 def mask_from(path: Path | None, size: tuple[int, int]) -> Bool[ndarray, "height width"] | str:

@@ -131,12 +131,10 @@ def _sequence(opened: Opened, tree: TreeWriter, one: RigSequence) -> None:
             tree.leave_out(folders[name].name, reason_of(error), "folder")
 
 
-def _doubles(view: RigView, base: Path) -> list[tuple[str, int]]:
+def _doubles(view: RigView, base: Path) -> dict[int, str]:
     """Pictures that share a number, of which none is taken."""
-    if view.images is None:
-        return []
-    found = twice(*split(view.images, base))
-    return [(f"{' and '.join(path.name for path in paths)} are both picture {n}", 1) for n, paths in found.items()]
+    found = twice(*split(view.images, base)) if view.images is not None else {}
+    return {n: f"{' and '.join(path.name for path in paths)} are both picture {n}" for n, paths in found.items()}
 
 
 def _plan(opened: Opened, one: RigSequence, sources: dict[str, Source]) -> _Plan:
@@ -163,12 +161,14 @@ def _write_sequence(opened: Opened, tree: TreeWriter, one: RigSequence, plan: _P
         if not placed:
             tree.leave_out(folders[name].name, "the root is unknown in all instants", "folder")
             continue
+        doubled = _doubles(one.views[name], opened.folder)
         write_view(
             tree, folders[name], opened.cameras[name], poses, source,
             numbers={instant: instant - 1 + one.views[name].first for instant in placed},
             masks=masks[name] if opened.write_masks else None,
             stamp=plan.stamp,
-            left_out=[*unknown, *_doubles(one.views[name], opened.folder)],
+            left_out=[*unknown, *((reason, 1) for reason in doubled.values())],
+            told=doubled,
         )  # fmt: skip
 
 
