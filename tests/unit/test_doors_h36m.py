@@ -14,6 +14,7 @@ from codebase.config import Config
 from codebase.data.bodies import bodies_in_im
 from codebase.data.doors.align import CameraPoses, place_cameras, rigid
 from codebase.data.doors.course_files import _by_order
+from codebase.data.doors.folders import thinned
 from codebase.data.doors.plain_npz import read_pickled
 from codebase.data.human36m import Folder, list_frames, read_frame, read_meta
 from codebase.errors import DataError, UserError
@@ -316,3 +317,12 @@ def test_cameras_that_share_too_little_or_disagree_are_refused(official):
     assert "differ by" in refused[2]
     assert "shares 0 instants" in refused[4]
     assert "no pose" in refused[5]
+
+
+def test_many_poses_of_every_fifth_frame_still_place_cameras():
+    instant = np.concatenate([act * 1_000_000 + 1 + 5 * np.arange(700) for act in range(200, 1700, 50)])
+    poses = {1: CameraPoses(instant, np.zeros((len(instant), 17, 3)))}
+    poses[2] = CameraPoses(instant[1500:], np.zeros((len(instant) - 1500, 17, 3)))
+    kept = {camera: one.instant for camera, one in thinned(poses).items()}
+    assert 1000 < len(kept[1]) < 4000
+    assert set(kept[2]) == set(kept[1]) & set(instant[1500:])

@@ -35,6 +35,9 @@ from codebase.skeleton import H36M, H36M_CAMERAS
 CAMERA_NUMBERS = {name: number for number, name in H36M_CAMERAS.items()}
 # More poses place a camera no better.
 _MOST_ALIGNED = 2000
+# 2^64 over the golden ratio: products with it, modulo 2^64, spread evenly (Knuth's multiplicative hashing). Plain
+# remainders do not: every fifth frame has one remainder of 10, or two.
+_SCATTER = 0x9E3779B97F4A7C15
 ALIGNED_WORLD = (
     "of this extraction, not Human3.6M's own: the first camera's frame turned so that z is up as well as the poses "
     "tell (docs/datasets.md)"
@@ -148,7 +151,7 @@ def place(
 ) -> tuple[dict[int, Extrinsics], dict[int, str]]:
     """Where the cameras stand: by metadata.xml, or without it by aligning their poses; and which cannot be placed."""
     if metadata is None:
-        return place_cameras({camera: _thinned(one) for camera, one in poses.items()})
+        return place_cameras(thinned(poses))
     found, refused = {}, {}
     for camera in poses:
         known = metadata.cameras.get((subject, camera))
@@ -159,11 +162,15 @@ def place(
     return found, refused
 
 
-def _thinned(poses: CameraPoses) -> CameraPoses:
-    """Poses of instants whose number leaves no rest, so that all cameras keep the same ones."""
-    step = max(1, len(poses.instant) // _MOST_ALIGNED)
-    kept = poses.instant % step == 0 if step > 1 else np.ones(len(poses.instant), bool)
-    return CameraPoses(poses.instant[kept], poses.joints_cam_mm[kept])
+def thinned(poses: Mapping[int, CameraPoses]) -> dict[int, CameraPoses]:
+    """About _MOST_ALIGNED poses a camera, of the same instants in all cameras, whatever the stride of their numbers."""
+    step = max([1, *(len(one.instant) // _MOST_ALIGNED for one in poses.values())])
+    out = {}
+    for camera, one in poses.items():
+        scattered = (one.instant.astype(np.uint64) * np.uint64(_SCATTER)) >> np.uint64(40)
+        kept = scattered % np.uint64(step) == 0
+        out[camera] = CameraPoses(one.instant[kept], one.joints_cam_mm[kept])
+    return out
 
 
 def in_world(poses: Mapping[int, CameraPoses], cameras: Mapping[int, Extrinsics]) -> dict[int, Float[ndarray, "17 3"]]:
