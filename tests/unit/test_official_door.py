@@ -195,9 +195,39 @@ def test_a_finished_folder_is_not_made_again(official, tmp_path):
     run(config)
     again = {path.parent.name for path in files if path.stat().st_mtime_ns != before[path]}
     assert again == {folder_of(1, 2, 1, 1)}
+    # another camera of the subject in metadata.xml: its folders are
+    table = source / "metadata.xml"
+    text = table.read_text()
+    before = {path: path.stat().st_mtime_ns for path in files}
+    start = text.index("<w0>[") + len("<w0>[")
+    stop = text.index(" ", start)
+    table.write_text(text[:start] + f"{float(text[start:stop]) + 0.001}" + text[stop:])
+    run(config)
+    again = {path.parent.name for path in files if path.exists() and path.stat().st_mtime_ns != before[path]}
+    again |= {path.parent.name for path in files if not path.exists()}
+    assert again == {folder_of(1, 2, subact, 1) for subact in (1, 2)}
+    table.write_text(text)
     # another quality: all are
     run(make_config(source, tmp_path / "results", extract={"source": source, "jpeg_quality": 60}))
     assert all(path.stat().st_mtime_ns != before[path] for path in files)
+
+
+def test_folders_may_be_links_to_another_disk(official, tmp_path):
+    elsewhere = shutil.copytree(official.root, tmp_path / "disk")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "metadata.xml").symlink_to(elsewhere / "metadata.xml")
+    (source / "S1").symlink_to(elsewhere / "S1")
+    (elsewhere / "S1" / "round").symlink_to(source)  # a link that leads back
+    assert run(make_config(source, tmp_path / "results"))["counts"]["folders"] == 8
+
+
+def test_a_folder_of_an_earlier_config_that_cannot_be_made_again_is_said(official, tmp_path):
+    source = shutil.copytree(official.root, tmp_path / "source")
+    assert "of_an_earlier_config" not in run(make_config(source, tmp_path / "results"))["facts"]
+    (source / official.video(1, 2, 1, 1).relative_to(official.root)).unlink()
+    content = run(make_config(source, tmp_path / "results", extract={"source": source, "jpeg_quality": 60}))
+    assert content["facts"]["of_an_earlier_config"] == [folder_of(1, 2, 1, 1)]
 
 
 def test_several_subjects_do_not_disturb_each_other(tmp_path):

@@ -20,6 +20,7 @@ from codebase.data.extracted import FORMAT, VERSION, count
 from codebase.data.human36m import META, Folder, parse_folder, read_meta
 from codebase.errors import DataError
 from codebase.files import write_json, write_text
+from codebase.logs import log
 
 Kind = Literal["folder", "frame", "mask"]
 _MARK = "PoseMill extracted this dataset tree, and may replace its frames when the config or the source changes.\n"
@@ -147,6 +148,10 @@ class TreeWriter:
         """Write the subject's file and return its content; every wanted folder is in it, there or left out."""
         self.leave_out_rest("the source holds nothing of it")
         folders = {folder.name: record for folder in self.wanted if (record := self._record(folder)) is not None}
+        older = sorted(name for name, record in folders.items() if record["digest"] != self.digest)
+        if older:  # their sources are gone, and with them the means to make them as the config now says
+            log.warning("S%d: %d folders are of an earlier config: %s ...", self.subject, len(older), older[0])
+            self.fact("of_an_earlier_config", older)
         listed = [item for item in self._listed() if item["kind"] != "folder" or item["name"] not in folders]
         left_out = listed + [item for record in folders.values() for item in record["left_out"]]
         kept = {n: {key: r[key] for key in ("frames", "masks", "poses", "size", "notes")} for n, r in folders.items()}

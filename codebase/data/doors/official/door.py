@@ -113,10 +113,18 @@ def _plans(tree: TreeWriter, metadata: Metadata, source: Source, mask_kind: str)
             continue
         pixels, masks = Item(PIXELS, prefix, camera), Item(mask_kind, prefix, camera) if mask_kind else None
         files = [video, poses, pixels, *([masks] if masks else [])]
-        stamp = source.stamp([item for item in files if source.names(item)])
+        stamp = source.stamp([item for item in files if source.names(item)], besides=_said(metadata, folder))
         if not tree.has(folder, stamp=stamp):
             plans.append(Plan(folder, video, poses, pixels, masks, stamp))
     return plans
+
+
+def _said(metadata: Metadata, folder: Folder) -> str:
+    """All that metadata.xml says of a folder's camera and length."""
+    camera = metadata.cameras[folder.subject, folder.camera]
+    numbers = [getattr(camera, name).tolist() for name in ("R", "T_mm", "f_px", "c_px", "distortion")]
+    frames = metadata.frames.get((folder.subject, folder.action, folder.subaction))
+    return repr((numbers, camera.width, camera.height, frames))
 
 
 @dataclass

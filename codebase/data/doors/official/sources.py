@@ -96,14 +96,14 @@ class Source:
         """Whether the item is in the tree, or may be in an archive of its kind."""
         return item in self.local or any(archive.kind == item.kind for archive in self.archives)
 
-    def stamp(self, items: Iterable[Item]) -> str:
-        """A short text that changes when one of the items' files changes, or the archives that may hold it."""
+    def stamp(self, items: Iterable[Item], *, besides: str = "") -> str:
+        """A short text that changes with the items' files, the archives that may hold them, and `besides`."""
         paths = set()
         for item in items:
             here = self.local.get(item)
             paths |= {here} if here else {archive.path for archive in self.archives if archive.kind == item.kind}
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)]
-        return hashlib.sha256(repr(stats).encode()).hexdigest()[:12]
+        return hashlib.sha256((repr(stats) + besides).encode()).hexdigest()[:12]
 
     def gather(self, items: Collection[Item], scratch: Path) -> dict[Item, Path]:
         """Where the items lie that there are; those of archives are put into `scratch`."""
@@ -190,7 +190,8 @@ def _files(root: Path, source: Source) -> Iterator[Path]:
             raise DataError(f"The source cannot be read: {error.strerror}", where=root) from None
         source.trouble(f"{error.filename} cannot be read: {error.strerror}")
 
-    for folder, folders, files in os.walk(root, onerror=unreadable):
+    # large folders are often links to another disk; a link that leads back ends at the depth
+    for folder, folders, files in os.walk(root, onerror=unreadable, followlinks=True):
         depth = len(Path(folder).relative_to(root).parts)
         folders[:] = sorted(f for f in folders if depth < _DEEPEST and not _is_other(f, source.subject))
         yield from (Path(folder) / name for name in sorted(files))
