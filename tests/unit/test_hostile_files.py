@@ -18,6 +18,7 @@ from codebase.data.doors.official.metadata import read_metadata
 from codebase.data.doors.official.poses import read_poses
 from codebase.data.doors.official.sources import Item, open_source
 from codebase.data.doors.official.video import survey
+from codebase.data.doors.rig_source import frame_rate
 from codebase.data.doors.videopose3d import read_positions
 from codebase.data.human36m import META, damage, read_frame, read_mask, read_meta
 from codebase.data.inspect.look import picture_size
@@ -163,6 +164,7 @@ def test_a_video_whose_names_are_no_text_keeps_its_frames(sources, tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(good.read_bytes().replace(b"isom", b"is\xe9m").replace(b"VideoHandler", b"Vid\xe9oHandler"))
     assert len(list(survey(path).frames(every=1))) == len(survey(good)) == 5
+    assert frame_rate(path) == frame_rate(good) > 0
 
 
 def test_a_picture_that_claims_gigapixels_is_refused_at_once(tmp_path):

@@ -91,7 +91,7 @@ def frame_rate(path: Path) -> float:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             return float(container.streams.video[0].average_rate or 0)
     except (av.error.FFmpegError, OSError, IndexError):
         return 0.0  # the survey of the video says what is wrong
