@@ -54,9 +54,14 @@ def write_sheet(
     instants = _instants(found, columns)
     if not instants:
         return False
+    table = [
+        [_picture(found, camera, instant, root, masks_root, box_mm, side) for instant in instants] for camera in cameras
+    ]
+    # cameras may have pictures of different shapes
+    widths = [max(picture.shape[1] for picture in column) for column in zip(*table, strict=True)]
     rows = []
-    for camera in cameras:
-        pictures = [_picture(found, camera, instant, root, masks_root, box_mm, side) for instant in instants]
+    for camera, pictures in zip(cameras, table, strict=True):
+        pictures = [_widened(picture, width) for picture, width in zip(pictures, widths, strict=True)]
         rows.append(_under(caption.cameras.get(camera, f"camera {camera}"), _join(pictures)))
     sheet = _text_above(caption, np.concatenate(rows))
     with atomic_path(output) as temporary:
@@ -175,6 +180,10 @@ def _join(pictures: Sequence[Image], gap: int = _GAP) -> Image:
         full[: picture.shape[0], : picture.shape[1]] = picture
         parts.append(full)
     return np.concatenate(parts, axis=1)
+
+
+def _widened(picture: Image, width: int) -> Image:
+    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
 
 
 def _label(picture: Image, text: str) -> Image:

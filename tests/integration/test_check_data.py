@@ -64,6 +64,24 @@ def test_of_a_good_tree_nothing_looks_wrong(rendered, tmp_path, capsys):
         assert (np.abs(sheet.astype(int) - colour).max(axis=2) < 60).sum() > 200
 
 
+def test_cameras_of_different_sizes_and_missing_pictures_have_a_sheet(tree, tmp_path):
+    def wider(image):
+        return np.pad(image, [(0, 0), (0, 120), *[(0, 0)] * (image.ndim - 2)])
+
+    on_frames(tree, wider, 2)
+    on_masks(tree, wider, 2)
+    for folder in folders(tree, 2):
+        change(folder, img_width=320.0)
+    # no instant that all cameras show
+    shutil.rmtree(folders(tree, 3)[0])
+    for folder in folders(tree, 4)[1:]:
+        shutil.rmtree(folder)
+    code, _ = check(tree, tmp_path)
+    assert code == 0
+    sheet = cv2.imread(str(tmp_path / "sheets" / "S1.jpg"))
+    assert sheet.shape[1] > 3 * (230 * 320 / 200 + 230)
+
+
 def test_without_masks_what_moves_tells(tree, tmp_path):
     for path in tree.rglob("*.png"):
         path.unlink()
