@@ -15,6 +15,7 @@ from codebase.data.bodies import bodies_in_im
 from codebase.data.doors.align import CameraPoses, place_cameras, rigid
 from codebase.data.doors.course_files import _by_order
 from codebase.data.doors.folders import thinned
+from codebase.data.doors.official import video
 from codebase.data.doors.plain_npz import read_pickled
 from codebase.data.human36m import Folder, list_frames, read_frame, read_meta
 from codebase.errors import DataError, UserError
@@ -151,11 +152,15 @@ class TestVideoPose3d:
         assert content["counts"]["frames"] == 12 * 4
         self._check(official, Paths(config).dataset, [1, 4, 7, 10])
 
-    def test_official_videos_come_back(self, official, tmp_path):
+    def test_official_videos_come_back(self, official, tmp_path, monkeypatch):
         npz = packagings.write_videopose3d(official, tmp_path / "data_3d_h36m.npz")
         config = config_of(tmp_path, npz, "videopose3d", frames=official.root, metadata=official.root / "metadata.xml")
         assert run(config)["counts"]["frames"] == 12 * 10
         self._check(official, Paths(config).dataset, list(range(1, 11)))
+        # a second run decodes nothing, not even to learn how large the pictures are
+        with monkeypatch.context() as patched:
+            patched.setattr(video, "_decoded", None)
+            assert run(config)["counts"]["frames"] == 12 * 10
 
     def _check(self, official, root, frames):
         for (subject, act, subact), take in official.takes.items():

@@ -129,9 +129,7 @@ class _Masks:
 
 def _sized(view: View) -> OfficialCamera:
     """The camera with the size that most of the view's pictures have: videos of one camera differ by two rows."""
-    numbers = view.source.numbers
-    chosen = {numbers[place] for place in np.linspace(0, len(numbers) - 1, 5).astype(int)} if numbers else set()
-    sizes = [picture.size() for _, picture in view.source.each(chosen) if not picture.reason]
+    sizes = view.source.sizes()
     if not sizes:
         return view.camera
     width, height = max(sizes, key=sizes.count)

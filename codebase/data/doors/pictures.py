@@ -93,6 +93,12 @@ class Files:
         for number in sorted(set(numbers) & set(self.paths)):
             yield number, _picture(self.paths[number])
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """Width and height, px, of some pictures that are spread over all."""
+        numbers = self.numbers
+        chosen = {numbers[place] for place in np.linspace(0, len(numbers) - 1, 5).astype(int)} if numbers else set()
+        return [picture.size() for _, picture in self.each(chosen) if not picture.reason]
+
     def stamp(self) -> str:
         """A text that changes when the files do."""
         stats = [path.stat() for path in self.paths.values()]
@@ -137,6 +143,13 @@ class Movie:
                 yield number, Picture(pixels=np.ascontiguousarray(pixels))
         for number in sorted(missing):
             yield number, Picture(reason=video.damage or "the video ends before")
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """As of `Files`."""
+        from codebase.data.doors.official.video import survey  # PyAV only where there is a video
+
+        video = survey(self.path)
+        return [(video.width, video.height)]
 
     def stamp(self) -> str:
         """As of `Files`."""
