@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
+
+import psutil  # type: ignore[import-untyped]  # Snakemake depends on it
 
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -46,16 +51,45 @@ class PassedOn:
 
 
 def stop_dag(snakemake: subprocess.Popen[str], number: int) -> None:
-    """Let Snakemake start nothing more, and its training stages save and leave."""
-    import psutil  # type: ignore[import-untyped]  # Snakemake depends on it
+    """Let Snakemake start nothing more, its training stages save and leave, and the other stages end.
 
+    Snakemake waits for the jobs that run, and the time limit does not: what it cuts off, nobody runs again. So a stage
+    that does not listen to the signal (it cannot save, or has not begun to train) gets SIGTERM.
+    """
     # not print(): a handler may interrupt one
     os.write(2, f"Got {signal.Signals(number).name}: training stages save and leave.\n".encode())
     try:
         children = psutil.Process(snakemake.pid).children(recursive=True)
-        snakemake.terminate()  # it waits for the jobs that run
-        for child in children:
-            if any(word.startswith("train-") for word in child.cmdline()[:5]):
-                child.send_signal(number)
     except psutil.Error:
         return  # it is over already
+    snakemake.terminate()  # it waits for the jobs that run
+    for child in children:
+        # one that ended meanwhile must not keep the signal from the others
+        with suppress(psutil.Error):
+            if _is_stage(child.cmdline()):
+                _stop_stage(child, number)
+
+
+def _is_stage(words: Sequence[str]) -> bool:
+    """Whether this is the command `python [-u] -m codebase STAGE ...`."""
+    return "codebase" in words[1:4] and words[words.index("codebase") - 1] == "-m"
+
+
+def _stop_stage(stage: psutil.Process, number: int) -> None:
+    if _listens(stage.pid, number):
+        stage.send_signal(number)
+        return
+    # its workers would go on without it
+    for process in (*stage.children(recursive=True), stage):
+        with suppress(psutil.Error):
+            process.terminate()
+
+
+def _listens(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal, as Linux tells; assumed where it does not."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, flags=re.MULTILINE)
+    return found is None or bool(int(found[1], 16) >> (number - 1) & 1)

@@ -13,6 +13,7 @@ from launching import tool
 
 from codebase.launch import local
 from codebase.launch.job import Job
+from codebase.launch.signals import stop_dag
 from codebase.launch.submitit_ import submit_submitit
 
 
@@ -95,6 +96,46 @@ def test_time_is_over_before_the_scheduler_says_so(monkeypatch):
     got, _, _ = local.follow([sys.executable, "-c", code], os.environ, time_budget=1.0)
     assert got == 75
     assert time.monotonic() - start < 30
+
+
+LASTS = "print('on', flush=True); import time; time.sleep(600)"
+SAVES = "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75)); " + LASTS
+
+
+@pytest.mark.parametrize(
+    ("stages", "codes"),
+    [
+        ({"crops": LASTS}, [-signal.SIGTERM]),  # cannot save
+        ({"train-pose": LASTS}, [-signal.SIGTERM]),  # has not begun to listen
+        ({"train-pose": SAVES}, [75]),
+        ({"crops": LASTS, "train-pose": SAVES}, [-signal.SIGTERM, 75]),
+    ],
+)
+def test_at_the_end_of_the_time_no_stage_keeps_the_dag(stages, codes, tmp_path):
+    """What does not save, ends: a job that the limit cuts off is run again by nobody."""
+    package = tmp_path / "codebase"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(f"import sys\nexec({stages!r}[sys.argv[1]])")
+    # stands for Snakemake: ignores what it was told to, starts the stages, waits for them when it is told to end
+    (tmp_path / "dag.py").write_text(
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGUSR2, signal.SIG_IGN); signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        f"argv = [sys.executable, '-u', '-m', 'codebase']; names = {list(stages)!r}\n"
+        "subprocess.Popen(['true'])  # a child that is over, and not collected\n"
+        "jobs = [subprocess.Popen([*argv, n], stdout=subprocess.PIPE, text=True) for n in names]\n"
+        "[job.stdout.readline() for job in jobs]\n"
+        "print('on', flush=True)\n"
+        "print(*[job.wait() for job in jobs], flush=True)\n"
+    )
+    dag = subprocess.Popen(
+        [sys.executable, "dag.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+    )  # fmt: skip
+    assert dag.stdout.readline() == "on\n"
+    stop_dag(dag, signal.SIGUSR2)
+    said, _ = dag.communicate(timeout=60)
+    assert [int(word) for word in said.split()] == codes
 
 
 def test_submitit_on_this_machine_runs_again_after_75(tmp_path):
