@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from codebase.errors import ConfigError
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.training import loop, optim
 from codebase.training.average import Average
+from codebase.training.budget import left
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.novel_views import learn_step, measure, ordered_pairs, paint_pairs
 from codebase.training.precision import place
@@ -43,7 +45,7 @@ def run(
         UserError: inputs are missing or do not fit, or no instant has two cameras.
         OutOfTimeError: the budget is spent; the state is saved.
     """
-    section = config.enc_dec
+    begun, section = time.monotonic(), config.enc_dec
     device = prepare(config.runtime, section.seed)
     copies = near(crops, config.runtime.scratch)
     train, val = (CropStore(copies, read_index(path).key) for path in (index_train, index_val))
@@ -73,7 +75,7 @@ def run(
         validate=validate if len(pairs[0]) else None,
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops]),
-        budget_s=budget_s,
+        budget_s=left(budget_s, begun),
         extra={"crop_size": torch.tensor(train.size)},
         export={"encoder": best.encoder, "decoder": best.decoder},
     )

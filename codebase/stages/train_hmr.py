@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from codebase.models.rotations import FACING_CAMERA, chordal_mean
 from codebase.models.smpl import split
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
+from codebase.training.budget import left
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.hmr_lesson import MM_TO_M, Lesson, prepare_images
 from codebase.training.precision import place
@@ -62,7 +64,7 @@ def run(
         DataError: a file is missing or not in its format, or no row is labelled.
         OutOfTimeError: the budget is spent.
     """
-    section = config.hmr
+    begun, section = time.monotonic(), config.hmr
     device = prepare(config.runtime, section.seed)
     copies = near(crops, config.runtime.scratch)
     train, val = (Samples.load(copies, index, bodies) for index in (index_train, index_val))
@@ -99,7 +101,7 @@ def run(
         validate=lambda: assess(lesson, val, device, section.batch_size),
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops, *bodies, body]),
-        budget_s=budget_s,
+        budget_s=left(budget_s, begun),
         extra={"mean_rotmats": mean_rotmats, "mean_betas": mean_betas, "size": torch.tensor(train.store.size)},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
 from codebase.models.encoder_decoder import rotate
 from codebase.models.pose import PoseNet, vertical_turns
 from codebase.training import loop, losses, optim
+from codebase.training.budget import left
 from codebase.training.precision import autocast
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
@@ -48,7 +50,7 @@ def run(
         UserError: inputs are missing or do not fit, or the labelled subjects have no row with known joints.
         OutOfTimeError: the budget is spent; the state is saved.
     """
-    section = config.pose
+    begun, section = time.monotonic(), config.pose
     device = prepare(config.runtime, section.seed)
     subjects = [read_embeddings(path) for path in embeddings]
     train, val = (rows_of(subjects, read_index(path).key) for path in (index_train, index_val))
@@ -92,7 +94,7 @@ def run(
         validate=(lambda: figures(net, val, mean)) if len(val["subject"]) else None,
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *embeddings]),
-        budget_s=budget_s,
+        budget_s=left(budget_s, begun),
         extra={"mean_joints_im_mm": mean},
     )
 

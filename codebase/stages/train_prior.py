@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from codebase.models.prior import Generator, Prior
 from codebase.models.rotations import chordal_mean
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
+from codebase.training.budget import left
 from codebase.training.precision import autocast
 from codebase.training.runtime import prepare
 from codebase.training.state import run_digest
@@ -53,7 +55,7 @@ def run(config: Config, *, body: Path, output: Path, budget_s: float | None = No
         DataError: the body or the folder of poses cannot be read.
         OutOfTimeError: the budget is spent.
     """
-    section = config.prior
+    begun, section = time.monotonic(), config.prior
     device = prepare(config.runtime, section.seed)
     train, held_out = collect(section, body)
     log.info("%d poses to train on, %d held out", len(train.betas), len(held_out.betas))
@@ -86,7 +88,7 @@ def run(config: Config, *, body: Path, output: Path, budget_s: float | None = No
         validate=validate,
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[body, *_files(section)]),
-        budget_s=budget_s,
+        budget_s=left(budget_s, begun),
         extra=extra,
     )
 

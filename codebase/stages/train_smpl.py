@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from codebase.models.prior import Prior
 from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import SmplHead, build, split
 from codebase.training import loop, optim
+from codebase.training.budget import left
 from codebase.training.runtime import prepare
 from codebase.training.smpl_lesson import MM_TO_M, VIEW_COLUMNS, Lesson, joints_about_root_m
 from codebase.training.state import Batch, load_checkpoint, run_digest
@@ -66,7 +68,7 @@ def run(
         DataError: a file is missing or not in its format, or no row is labelled.
         OutOfTimeError: the budget is spent.
     """
-    section = config.smpl
+    begun, section = time.monotonic(), config.smpl
     device = prepare(config.runtime, section.seed)
     latents = [read_embeddings(path) for path in embeddings]
     copies = near(crops, config.runtime.scratch)
@@ -90,7 +92,7 @@ def run(
         validate=lambda: assess(head, layer, val, device),
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *embeddings, *crops, prior, body]),
-        budget_s=budget_s,
+        budget_s=left(budget_s, begun),
         extra={"mean_rotmats": mean_rotmats, "mean_betas": torch.zeros(10)},
     )
 

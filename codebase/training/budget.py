@@ -11,6 +11,14 @@ from types import FrameType, TracebackType
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
+def left(seconds: float | None, begun: float) -> float | None:
+    """What is left of a budget that counts from `begun` (of `time.monotonic`), below zero if it is spent.
+
+    Reading large inputs and copying them to scratch may take longer than the margin before the time limit.
+    """
+    return None if seconds is None else seconds - (time.monotonic() - begun)
+
+
 class Budget:
     """Answers, between two steps, whether to stop now. A context manager: inside, signals set a flag.
 

@@ -6,9 +6,11 @@ import time
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from torch import nn
 
-from codebase.config import TrainConfig
+from codebase.config import TrainConfig, read_config
+from codebase.stages import train_prior
 from codebase.training import optim, precision
 from codebase.training.budget import STOP_SIGNALS, Budget
 from codebase.training.state import run_digest
@@ -104,3 +106,20 @@ def test_precision_follows_the_request():
         assert layer(torch.zeros(1, 3, 8, 8)).dtype is torch.bfloat16
     with precision.autocast("fp32", cpu):
         assert layer(torch.zeros(1, 3, 8, 8)).dtype is torch.float32
+
+
+@pytest.mark.parametrize("seconds", [None, 500.0])
+def test_the_time_before_the_first_step_counts(seconds, monkeypatch, tmp_path):
+    """Inputs may be copied to scratch for longer than the margin before the time limit."""
+    late, told, clock = [0.0], {}, time.monotonic
+
+    def prepare(*_):
+        late[0] = 400.0
+        return torch.device("cpu")
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + late[0])
+    monkeypatch.setattr(train_prior, "prepare", prepare)
+    monkeypatch.setattr(train_prior.loop, "fit", lambda *_, **given: told.update(given))
+    made = read_config(REPOSITORY / "configs/mini.yaml")
+    train_prior.run(made, body=REPOSITORY / "assets/free_body.npz", output=tmp_path / "model.pt", budget_s=seconds)
+    assert told["budget_s"] == (None if seconds is None else pytest.approx(100, abs=90))
