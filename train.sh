@@ -23,7 +23,7 @@ before=
 for word in "$@"; do
     case $before in
         # a value, such as of `--queue local` or `--site my.yaml`
-        --dry-run | --no-venv | --wait | --collect | "") before=$word ;;
+        --dry-run | --no-venv | --wait | --collect | --*=* | "") before=$word ;;
         --*) before=$word words+=("$word"); continue ;;
         *) before=$word ;;
     esac

@@ -30,12 +30,23 @@ MEMBER = "TORCHELASTIC_RUN_ID"  # in the environment of the processes that torch
 ENDS = {OutOfTimeError: "out of time", UserError: "error", KeyboardInterrupt: "interrupted"}
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options; to `launch`, key=value may also be said behind options."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and arguments[0] == "launch" and "--" not in arguments and all("=" in w and w[0] != "-" for w in rest):
+        options.words, rest = [*options.words, *rest], []
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the process's exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = arguments[0].replace("_", "-")
-    options = build_parser().parse_args(arguments)
+    options = _parse(arguments)
     options.argv = arguments
     if MEMBER in os.environ:
         return importlib.import_module("codebase.training.spread").as_member(lambda: options.handler(options))

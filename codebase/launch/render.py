@@ -26,7 +26,7 @@ def bsub_script(job: Job) -> str:
         f"-J {_array_name(job)}",
         f"-n {job.cores}",
         f"-W {job.minutes // 60}:{job.minutes % 60:02d}",
-        f"-o {job.log}",
+        f"-o {shlex.quote(job.log)}",
         *_bsub_resources(job),
         *([f"-q {job.queue}"] if job.queue else []),
         *([f"-P {job.account}"] if job.account else []),
@@ -82,7 +82,7 @@ def sbatch_script(job: Job) -> str:
         *([f"--dependency=afterok:{job.after}", "--kill-on-invalid-dep=yes"] if job.after else []),
         *(["--requeue", f"--signal=B:USR2@{warning_s(job.minutes)}"] if job.requeue else ["--no-requeue"]),
         "--open-mode=append",
-        f"--output={job.log}",
+        f"--output={shlex.quote(job.log)}",
     ]
     return _script("#SBATCH", flags, job, index="${SLURM_ARRAY_TASK_ID}", first=0)
 

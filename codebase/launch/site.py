@@ -34,11 +34,11 @@ def apply_site(options: argparse.Namespace) -> None:
         return
     site = _read(Path(name))
     via = "bsub" if options.via == "bsub" else "sbatch"
-    defaults = site.get("default-resources") or {}
+    defaults, gpu = (_mapping(site, key, Path(name)) for key in ("default-resources", "gpu"))
     for option, key in _KEYS[via].items():
         if not getattr(options, option) and defaults.get(key):
             setattr(options, option, str(defaults[key]).strip("'\""))
-    for option, value in gpu_of_site(site.get("gpu") or {}, via).items():
+    for option, value in gpu_of_site(gpu, via).items():
         if not getattr(options, option):
             setattr(options, option, value)
 
@@ -57,6 +57,13 @@ def gpu_of_site(gpu: Mapping[str, Any], via: str) -> dict[str, str]:
         found |= {"gpu_model": model[1]} if model else {}
     if via == "sbatch" and "gpu_model" in text:
         found["gpu_model"] = text["gpu_model"]
+    return found
+
+
+def _mapping(site: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    found = site.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{key} is no mapping.", where=path, expected=f"{key}: {{name: value}}")
     return found
 
 

@@ -133,16 +133,37 @@ def test_one_site_file_serves_launch_too(tmp_path, capsys):
     assert "#SBATCH --partition=mine\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", ["default-resources: [slurm_account=x]", "gpu: 1"])
+def test_a_site_of_the_wrong_form_is_one_message(text, tmp_path):
+    (tmp_path / "site.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"{text.partition(':')[0]} is no mapping"):
+        launch(options("--via", "sbatch", "--dry-run", "--site", str(tmp_path / "site.yaml")), STAGES)
+
+
+def test_overrides_may_stand_behind_options(capsys):
+    words = ["--gpus", "1", "configs/mini.yaml", "--minutes", "3", "pose.steps=5"]
+    assert main(["launch", "--via", "sbatch", "--dry-run", *words]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("configs/mini.yaml pose.steps=5")
+    with pytest.raises(SystemExit):
+        main(["launch", "--via", "sbatch", "--dry-run", *words, "--pose.steps=5"])
+
+
 def test_gpu_of_a_slurm_site():
     assert gpu_of_site({"gres": "gpu:a100:{gpus}"}, "sbatch") == {"gpu_syntax": "gres", "gpu_model": "a100"}
     assert gpu_of_site({"gres": "gpu:{gpus}"}, "sbatch") == {"gpu_syntax": "gres"}
     assert gpu_of_site({"gpu_model": "v100"}, "sbatch") == {"gpu_model": "v100"}
 
 
-def test_train_sh_passes_words_on():
-    words = ["--no-venv", "--queue", "local", "--wait", "configs/mini.yaml", "pose.steps=3", "--dry-run"]
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sbatch", "--no-venv", "--queue", "local", "--wait", "configs/mini.yaml", "pose.steps=3", "--dry-run"],
+        ["--queue=local", "--no-venv", "--minutes=3", "sbatch", "configs/mini.yaml", "pose.steps=3", "--dry-run"],
+    ],
+)
+def test_train_sh_passes_words_on(words):
     done = subprocess.run(
-        ["bash", "train.sh", "sbatch", *words],
+        ["bash", "train.sh", *words],
         cwd=REPOSITORY, env=os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip

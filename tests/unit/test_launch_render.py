@@ -1,6 +1,7 @@
 """What is submitted, word for word: tests/snapshots/launch/. After a wanted change: POSEMILL_SNAPSHOTS=write pytest."""
 
 import os
+import shlex
 import subprocess
 from dataclasses import replace
 
@@ -67,6 +68,13 @@ def test_the_form_of_old_sites_is_what_their_users_typed():
     for flag in ("-n 6", "-W 96:00", "-o out.txt", '-R "rusage[mem=4096, ngpus_excl_p=1]"'):
         assert flag in flags
     assert not [flag for flag in flags if flag.startswith("-gpu")]
+
+
+@pytest.mark.parametrize(("render", "flag"), [(bsub_script, "-o"), (sbatch_script, "--output")])
+def test_a_log_in_a_folder_with_a_space_is_one_word(render, flag):
+    text = render(replace(JOB, log="my results/logs/launch-%j.log"))
+    (line,) = (line for line in text.splitlines() if flag in line.replace("=", " ").split())
+    assert shlex.split(line.replace("=", " "))[-1] == "my results/logs/launch-%j.log"
 
 
 @pytest.mark.parametrize(("render", "syntax"), [(bsub_script, "gres"), (sbatch_script, "rusage")])
