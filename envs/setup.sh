@@ -58,6 +58,9 @@ use_environment() {
     fi
     python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "The active Python is older than 3.11. To mend: activate an environment with 3.11, or deactivate this one and let the script make its own."
     installed "$@" && return
+    if [ "$make_venv" = no ] && [ -z "${CONDA_PREFIX:-}" ] && python -c 'import sys; sys.exit(sys.prefix != sys.base_prefix)'; then
+        die "The Python at hand ($(command -v python)) lacks pinned packages of $*. To mend: leave --no-venv out, or activate an environment; packages are not installed into the system's own Python."
+    fi
     echo "Installing the pinned packages of $* (some minutes at most)"
     local torch file
     torch=$(grep -h '^torch==' envs/cpu.txt)

@@ -26,5 +26,6 @@ for word in "$@"; do
 done
 use_environment "$venv" "$(runtime_pins)" envs/test.txt
 # small operations on spinning threads are a hundred times slower where cores are shared
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
-exec python -m pytest -q "${which[@]}" "${where[@]}" "$@"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+# two files at once, in the order of their names: the tests on the scheduler, which wait a lot, run beside all others
+exec python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder "${which[@]}" "${where[@]}" "$@"
