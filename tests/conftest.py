@@ -21,7 +21,6 @@ settings.register_profile("posemill", deadline=None, derandomize=True, max_examp
 settings.load_profile("posemill")
 
 
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several worker processes one runs a whole file (files share costly fixtures), and one all of the one Slurm."""
