@@ -20,6 +20,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=${POSEMILL_SLURM_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/posemill-slurm}
 SYSTEM_CONF=/etc/slurm/slurm.conf
+CONFIGLESS=/run/slurm/conf
 MARK=.posemill-slurm
 NODES=2 GPUS=2 CPUS=8 MEMORY_MB=64000
 CTLD_PORT=26817 DBD_PORT=26819 SQL_PORT=23306 NODE_PORT=26830
@@ -91,6 +92,7 @@ preflight() {
     if [ -e "$SYSTEM_CONF" ] || [ -L "$SYSTEM_CONF" ]; then
         ours || cannot "$SYSTEM_CONF is another cluster's ($(readlink -m "$SYSTEM_CONF")); it is left as it is."
     fi
+    [ ! -e "$CONFIGLESS" ] || cannot "this host is a node of a cluster without files of its own ($CONFIGLESS)."
     if [ -d "$ROOT" ] && [ -n "$(ls -A "$ROOT")" ] && [ ! -e "$ROOT/$MARK" ]; then
         cannot "$ROOT holds somebody's files; set POSEMILL_SLURM_ROOT to a folder that may be deleted."
     fi
@@ -197,7 +199,7 @@ start() {
         status
         return
     fi
-    if [ -e "$ROOT/$MARK" ]; then stop; fi # what a crash left
+    if [ -e "$ROOT/$MARK" ] || ours; then stop; fi # what a crash left
     install_packages $mode
     mkdir -p "$ROOT"/{run,log,state,spool,munge,dev} /etc/slurm
     chmod 755 "$ROOT" "$ROOT/munge"
@@ -223,7 +225,11 @@ status() {
 }
 
 stop() {
-    [ -e "$ROOT/$MARK" ] || { say "nothing to stop (no $ROOT)"; return 0; }
+    if [ ! -e "$ROOT/$MARK" ]; then
+        if ours; then rm -f "$SYSTEM_CONF"; fi # somebody deleted the folder alone
+        say "nothing to stop (no $ROOT)"
+        return 0
+    fi
     if alive slurmctld; then
         timeout 10 scancel --user=root 2>/dev/null || true
         await 20 no_jobs || say "some jobs do not end; they are killed"
