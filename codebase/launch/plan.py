@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from codebase.config import apply_overrides, read_config
+from codebase.config import Config, apply_overrides, read_config
 from codebase.errors import UserError
 from codebase.launch.job import Argv, Job
 from codebase.launch.sweep import Sweep, read_sweep
@@ -21,6 +21,7 @@ from codebase.paths import Paths
 
 DEFAULT_CONFIG = Path("configs/mini.yaml")
 PYTHON = ("python", "-m", "codebase")
+NETWORKS = ("enc_dec", "pose", "prior", "smpl", "hmr")
 _CORES_OF_A_JOB = 4
 # of each carrier: the job's id in the name of a log, alone and in an array
 _LOG_NAMES = {
@@ -81,13 +82,18 @@ def plan_jobs(options: argparse.Namespace, stages: Mapping[str, bool]) -> Plan:
     if words and words[0].replace("-", "_") in stages:
         return _plan_stage(options, words, stages[words[0].replace("-", "_")])
     if options.nodes > 1:
-        raise UserError(
-            "The whole DAG inside one job runs on one node.",
-            expected="--nodes with a training stage: launch --via sbatch --nodes 2 -- train-enc-dec ...",
-            mend="leave --nodes out, or use snakemake --profile slurm with enc_dec.nodes in the config",
-        )
+        raise one_node_for_all()
     config, overrides = config_of(words)
     return _plan_sweep(options, config, overrides) if options.sweep else _plan_run(options, config, overrides)
+
+
+def one_node_for_all() -> UserError:
+    """The error for a whole DAG in one job, of which a part wants several nodes."""
+    return UserError(
+        "The whole DAG inside one job runs on one node.",
+        expected="--nodes with a training stage: launch --via sbatch --nodes 2 -- train-enc-dec ...",
+        mend="leave --nodes and nodes of the config's sections out, or use snakemake --profile slurm",
+    )
 
 
 def config_of(words: Sequence[str]) -> tuple[Path, list[str]]:
@@ -123,8 +129,23 @@ def _as_configured(options: argparse.Namespace, words: Sequence[str]) -> argpars
     return argparse.Namespace(**vars(options) | {"gpus": gpus, "nodes": max(options.nodes, section.nodes)})
 
 
+def _with_gpus_of(options: argparse.Namespace, *configs: Config) -> argparse.Namespace:
+    """The options, with as many GPUs as any training of a DAG in one job wants, unless they say it.
+
+    Raises:
+        UserError: a training wants several nodes.
+    """
+    wanted = [getattr(config, network) for config in configs for network in NETWORKS]
+    if any(section.nodes > 1 for section in wanted):
+        raise one_node_for_all()
+    if options.gpus is not None or options.via == "local" or any(one.runtime.device == "cpu" for one in configs):
+        return options
+    return argparse.Namespace(**vars(options) | {"gpus": max(section.gpus for section in wanted)})
+
+
 def _plan_run(options: argparse.Namespace, config: Path, overrides: list[str]) -> Plan:
-    paths = Paths(read_config(config, overrides))
+    found = read_config(config, overrides)
+    options, paths = _with_gpus_of(options, found), Paths(found)
     folder = paths.root / "logs"
     inner = dag_command(options, folder, config, overrides)
     return Plan(_job(options, (inner,), f"posemill-{paths.root.name}", folder), folder, (paths.root,))
@@ -132,6 +153,7 @@ def _plan_run(options: argparse.Namespace, config: Path, overrides: list[str]) -
 
 def _plan_sweep(options: argparse.Namespace, config: Path, overrides: list[str]) -> Plan:
     sweep = read_sweep(config, overrides, options.sweep)
+    options = _with_gpus_of(options, *(read_config(config, [*overrides, *point.overrides]) for point in sweep.points))
     folder = sweep.folder
     # the points run side by side in one working directory, each with results of its own
     points = [dag_command(options, folder, config, [*overrides, *p.overrides], "--nolock") for p in sweep.points]

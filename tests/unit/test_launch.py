@@ -57,6 +57,17 @@ def test_a_training_stage_gets_the_gpus_and_nodes_of_its_config(tmp_path):
     assert plan.plan_jobs(options("--gpus", "1", *words), STAGES).job.gpus == 1
 
 
+def test_a_dag_in_one_job_gets_the_gpus_of_its_largest_training():
+    (argv,) = commands("--via", "sbatch", "configs/mini.yaml", "enc_dec.gpus=4", "hmr.gpus=2")
+    assert argv[argv.index("--gpus") + 1] == "4"
+    swept = commands("--via", "bsub", "--sweep", "hmr.gpus=1,2", "--", "configs/mini.yaml")
+    assert {argv[argv.index("--gpus") + 1] for argv in swept} == {"2"}
+    (argv,) = commands("--via", "sbatch", "--gpus", "1", "configs/mini.yaml", "enc_dec.gpus=4")
+    assert argv[argv.index("--gpus") + 1] == "1"
+    (argv,) = commands("--via", "sbatch", "configs/mini.yaml", "enc_dec.gpus=2", "runtime.device=cpu")
+    assert argv[argv.index("--gpus") + 1] == "1"
+
+
 def test_an_own_time_budget_stays():
     words = ("train-prior", "--config", "c.yaml", "--time-budget", "5m")
     (argv,) = commands("--via", "bsub", "--", *words)
@@ -81,6 +92,7 @@ def test_a_config_after_the_swept_keys_is_the_config(capsys):
     ("words", "what"),
     [
         (["--nodes", "2", "configs/mini.yaml"], "runs on one node"),
+        (["configs/mini.yaml", "hmr.nodes=2"], "runs on one node"),
         (["--sweep", "pose.seed=0,1", "--", "train-pose"], "neither swept"),
         (["--sweep", "pose.seed", "--", "configs/mini.yaml"], "no such|not understood|does not exist"),
         (["--sweep", "pose.seed=", "--", "configs/mini.yaml"], "not understood"),
