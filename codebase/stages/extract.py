@@ -28,17 +28,22 @@ def run(config: Config, *, subject: int, output: Path) -> None:
     every = config.extract.every_of.get(subject, config.extract.every)
     settings = config.extract.model_copy(update={"every": every, "every_of": {}})
     config, dataset = config.model_copy(update={"extract": settings}), config.dataset
-    if settings.source is None or not settings.source.exists():
-        raise DataError("extract.source leads to nothing.", where=settings.source, mend="correct extract.source")
     # every option of the section may change what the frames hold; the source's own changes are the door's stamps
     parts = [VERSION, settings.model_dump(mode="json")]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    tree = open_tree(
-        Paths(config).dataset, subject=subject, acts=dataset.acts, subacts=dataset.subacts, cameras=dataset.cameras,
-        digest=digest, door=settings.door, jpeg_quality=settings.jpeg_quality,
-    )  # fmt: skip
-    open_door(settings.door)(subject, config, tree)
-    content = tree.finish(output)
+    try:
+        if settings.source is None or not settings.source.exists():
+            raise DataError("extract.source leads to nothing.", where=settings.source, mend="correct extract.source")
+        tree = open_tree(
+            Paths(config).dataset, subject=subject, acts=dataset.acts, subacts=dataset.subacts, cameras=dataset.cameras,
+            digest=digest, door=settings.door, jpeg_quality=settings.jpeg_quality,
+        )  # fmt: skip
+        open_door(settings.door)(subject, config, tree)
+        content = tree.finish(output)
+    except PermissionError as error:  # of what a door cannot do without; it leaves out what it can
+        raise DataError(
+            f"It cannot be read or written: {error.strerror}", where=error.filename, mend="ask its owner"
+        ) from None
     log_summary(content)
     if not content["folders"]:
         # the index says so, folder by folder, and goes on with the other subjects

@@ -79,8 +79,13 @@ def _figures(number: int, items: Sequence[Found]) -> CameraFigures:
     shares = [look.person_share for item in items for look in item.looks if look.person_share >= 0]
     if shares:
         figures.person_share = float(np.mean(shares))
-    roots = [item.camera.depth_mm(item.sampled[:, H36M.index("root")]) for item in items if item.camera]
+    root = H36M.index("root")
+    roots = [item.camera.depth_mm(item.sampled[:, root]) for item in items if item.camera]
+    # of people whose root alone is known, too
+    looks = [(item.camera, look.joints_world_mm[None, root]) for item in items if item.camera for look in item.looks]
+    roots += [camera.depth_mm(place) for camera, place in looks]
     depths = np.concatenate([*roots, np.zeros(0)])
+    depths = depths[np.isfinite(depths)]
     if len(depths):
         figures.depth_mm = (float(depths.min()), float(depths.max()))
     heads = [above for item in items for look in item.looks if (above := _is_upright(item, look)) is not None]
