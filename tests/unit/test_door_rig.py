@@ -163,11 +163,15 @@ def test_pictures_that_are_broken_missing_or_doubled_are_left_out(rig, tmp_path)
     (place / "mask_0004.png").unlink()
     text = "this is no picture"
     (place / "0005.png").write_text(text)
+    lost = source / "S1" / "act2" / "cam_b" / "0001.png"
+    lost.unlink()
+    lost.symlink_to("nowhere.png")
     content = run(config_of(tmp_path, source))
     found = reasons(content)
     for reason in (
         "the file is empty", "the picture has 20 x 20 pixels, its camera 200 x 176", "no picture with these numbers: 2",
         "0003.png and 3.png are both picture 3", "there is no mask file", "the file is no readable image",
+        "No such file or directory",
     ):  # fmt: skip
         assert reason in found
     assert content["counts"]["folders"] == 9

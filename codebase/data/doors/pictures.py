@@ -101,7 +101,8 @@ class Files:
 
     def stamp(self) -> str:
         """A text that changes when the files do."""
-        stats = [path.stat() for path in self.paths.values()]
+        # a link that leads nowhere is a file that cannot be read, which its frame will say
+        stats = [path.stat() if path.exists() else path.lstat() for path in self.paths.values()]
         newest = max((one.st_mtime_ns for one in stats), default=0)
         return f"{len(stats)} files, {sum(one.st_size for one in stats)} bytes, {newest}"
 
