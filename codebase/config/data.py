@@ -90,7 +90,7 @@ class SplitConfig(Section):
 class SynthesizeConfig(Section):
     """The miniature Human3.6M."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     image_size: PositiveInt = Field(256, description="frames are image_size x image_size pixels")
     frames: PositiveInt = Field(16, description="frames of each sequence")
     fps: PositiveFloat = Field(5.0, description="frames per second of motion")

@@ -18,7 +18,7 @@ _SMALL: Precision = Field("fp32", description="bf16 gains nothing here: the netw
 class TrainConfig(Section):
     """What every training stage shares."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     steps: PositiveInt = Field(1000, description="optimiser steps; the checkpoint is model_{steps}.pt")
     batch_size: PositiveInt = 32
     learning_rate: PositiveFloat = 1e-3

@@ -100,6 +100,7 @@ def test_a_config_after_the_swept_keys_is_the_config(capsys):
         (["--sweep", "pose.seed=0", "pose.seed=1", "--", "configs/mini.yaml"], "not understood"),
         (["--sweep", "pose.sed=0,1", "--", "configs/mini.yaml"], "did you mean 'seed'"),
         (["--sweep", "pose.steps=5,many", "--", "configs/mini.yaml"], "pose.steps"),
+        (["--sweep", "pose.seed=0,-1", "--", "configs/mini.yaml"], "pose.seed"),  # numpy takes none below 0
         (["configs/none.yaml"], "does not exist"),
         (["configs/mini.yaml", "pose.step=1"], "did you mean 'steps'"),
         (["--collect"], "the folder of one sweep"),
