@@ -110,6 +110,7 @@ def _plan_stage(options: argparse.Namespace, words: list[str], trains: bool) -> 
             expected="a config: launch --sweep enc_dec.seed=0,1 configs/mini.yaml",
             mend="leave --sweep and --until out, or leave the stage out",
         )
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     if trains:
         options = _as_configured(options, words)
     if trains and "--time-budget" not in words and options.via != "local":

@@ -72,6 +72,8 @@ def test_an_own_time_budget_stays():
     words = ("train-prior", "--config", "c.yaml", "--time-budget", "5m")
     (argv,) = commands("--via", "bsub", "--", *words)
     assert argv[argv.index("--") + 1 :] == words
+    (argv,) = commands("--via", "bsub", "--", "train-prior", "--config=c.yaml", "--time-budget=5m")
+    assert argv[argv.index("--") + 1 :] == words
 
 
 def test_what_runs_inside_is_understood_by_our_own_command_line():
