@@ -66,10 +66,12 @@ def fit(
     """
     run_dir, crew = output.parent, team()
     with Budget(budget_s) as budget, RunLock(run_dir, digest) as lock:
+        state = RunState(run_dir, digest, config=config, modules=modules, optimizers=optimizers, batches=batches)
         if not _begin(lock, budget, output, digest):
+            if crew.first:
+                state.delete()  # of one that was killed after its last step: a forced run must not find it
             return
         crew.begin()
-        state = RunState(run_dir, digest, config=config, modules=modules, optimizers=optimizers, batches=batches)
         progress = state.resume()
         told = ProgressFile(run_dir, config.steps, progress.step, _losses(progress))
         if crew.first:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -186,3 +187,16 @@ def test_loading_names_what_is_there(tmp_path):
     (tmp_path / "model_4.pt").write_bytes(b"no zip")
     with pytest.raises(DataError, match="no readable checkpoint"):
         load_checkpoint(tmp_path / "model_4.pt")
+
+
+def test_a_run_that_is_adopted_leaves_no_state(tmp_path, monkeypatch):
+    """Its owner was killed between the second name of its model and the end: a forced run must start anew."""
+    config = TrainConfig(steps=6, save_every=2, warmup_steps=0)
+    with pytest.raises(OutOfTimeError):
+        train(tmp_path / "killed", config, budget_s=0.0)
+    train(tmp_path / "done", config)
+    shutil.copytree(tmp_path / "done/finished", tmp_path / "killed/finished")
+    monkeypatch.setenv("POSEMILL_WORKFLOW", "1")
+    train(tmp_path / "killed", config)
+    assert (tmp_path / "killed/model_6.pt").is_file()
+    assert not (tmp_path / "killed/state").exists()
