@@ -13,6 +13,7 @@ from codebase.config.rig import RigTrack, RigWorld
 from codebase.data.doors.calibration import MM, read_json_once, to_z_up
 from codebase.errors import DataError
 from codebase.files import missing, read_json
+from codebase.logs import log
 from codebase.skeleton import H36M
 
 LAST_INSTANT = 999_999
@@ -38,6 +39,22 @@ def read_track(track: RigTrack, folder: Path, world: RigWorld) -> Float[ndarray,
     out = np.full((int(instants.max(initial=0)), len(H36M), 3), np.nan)
     scale = MM[track.unit or world.unit]
     out[np.ix_(instants - 1, np.array(places))] = scale * joints @ to_z_up(world.up).T
+    return out if len(places) in (1, len(H36M)) else _roots_of_some(out, places, path)
+
+
+def _roots_of_some(
+    joints_mm: Float[ndarray, "instants 17 3"], places: list[int], path: Path
+) -> Float[ndarray, "instants 17 3"]:
+    """Poses in another set of joints are no labels here, but they hold the root, by itself or between the hips."""
+    root, hips = H36M.index("root"), H36M.indices("right_hip", "left_hip")
+    if root not in places and not set(hips) <= set(places):
+        raise DataError(
+            "The file names some joints, but neither the root nor both hips.", where=path,
+            expected=f"all {len(H36M)} joints for labels, or the root or both hips for the root alone",
+        )  # fmt: skip
+    log.warning("%s names %d of %d joints: the root is used alone", path.name, len(places), len(H36M))
+    out = np.full_like(joints_mm, np.nan)
+    out[:, root] = joints_mm[:, root] if root in places else joints_mm[:, hips].mean(axis=1)
     return out
 
 
