@@ -20,15 +20,6 @@ ROOMS = ("workflow", "cluster_profiles", "configs", "envs")
 settings.register_profile("posemill", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("posemill")
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several worker processes one runs a whole file (files share costly fixtures), and one all of the one Slurm."""
-    for item in items:
-        live = item.get_closest_marker("cluster") is not None
-        item.add_marker(pytest.mark.xdist_group("cluster" if live else item.nodeid.partition("::")[0]))
-
-
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

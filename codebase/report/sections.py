@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,17 +43,20 @@ TITLES = {
 def counts(material: Material) -> Table:
     """Frames, instants, acts and exclusions of each subject of each split."""
     rows = [row for split, index in material.indices.items() for row in _split_rows(split, index)]
-    headers = ("split", "subject", "frames", "instants", "acts", "cameras", "excluded")
+    headers = ("split", "subject", "frames", "instants", "acts", "cameras", "folders left out", "frames left out")
     return Table("Frames in each split", headers, tuple(rows))
 
 
 def _split_rows(split: str, index: Index) -> list[tuple[str, ...]]:
-    excluded = Counter(item.subject for item in index.exclusions)
     rows = []
-    for subject in sorted({*np.unique(index.subject).tolist(), *excluded}):
+    for subject in sorted({*np.unique(index.subject).tolist(), *(item.subject for item in index.exclusions)}):
         mine = index.subject == subject
         acts, cameras = np.unique(index.action[mine]), np.unique(index.camera[mine])
-        numbers = (int(mine.sum()), len(np.unique(index.instant[mine])), len(acts), len(cameras), excluded[subject])
+        left_out = (
+            sum(item.count for item in index.exclusions if (item.subject, item.kind) == (subject, kind))
+            for kind in ("folder", "frame")
+        )
+        numbers = (int(mine.sum()), len(np.unique(index.instant[mine])), len(acts), len(cameras), *left_out)
         rows.append((SPLITS[split], f"S{subject}", *(f"{number:,}".replace(",", "\u202f") for number in numbers)))
     return rows
 

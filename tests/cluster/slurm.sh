@@ -121,7 +121,7 @@ install_packages() {
         trap "rm -f '$log' '$policy'" EXIT
     fi
     export DEBIAN_FRONTEND=noninteractive
-    local install=(apt-get install -y --no-install-recommends "${wanted[@]}")
+    local install=(apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${wanted[@]}")
     if ! { "${install[@]}" || { apt-get update && "${install[@]}"; }; } >"$log" 2>&1; then
         tail -n 5 "$log" >&2
         cannot "apt could not install ${wanted[*]}; its last lines stand above."
