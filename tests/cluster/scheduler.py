@@ -137,13 +137,14 @@ class Manager:
     def _start(self, *, accounting: bool) -> str:
         """Start it, or stop ours and start it in the other mode; why that was not possible, or nothing."""
         running = script("status")
-        mode = running.stdout.partition("mode: ")[2].partition(",")[0]
+        mode, somebodys = running.stdout.partition("mode: ")[2].partition(",")[0], running.returncode == 0
         if self.started and mode != ("accounting" if accounting else "plain"):
             self.stop()
+            somebodys = False
         done = script("start", *(["--accounting"] if accounting else []))
         if done.returncode:
             return done.stderr.strip() or "slurm.sh gave no reason"
-        self.started |= running.returncode != 0
+        self.started |= not somebodys
         return ""
 
     def stop(self) -> None:
