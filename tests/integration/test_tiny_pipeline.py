@@ -153,8 +153,8 @@ def test_a_tree_without_frames_is_one_message_the_log_and_exit_code_2(house, tmp
     (house / "configs/void.yaml").write_text(yaml.safe_dump(config))
     done = launch(house, "configs/void.yaml")
     assert done.returncode == 2, done.stderr
-    ending = done.stderr.partition("A job failed; its log: ")[2]
-    assert ending.startswith("results/void/logs/")
+    ending = done.stderr.rpartition("Exiting because a job execution failed")[2]
+    assert "A job failed; its log: results/void/logs/" in ending
     assert str(tmp_path) in ending
     assert ending.count("error: ") >= 1
     assert "Traceback" not in ending
