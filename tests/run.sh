@@ -2,6 +2,7 @@
 # All tests but those on a live scheduler:   bash tests/run.sh [--no-venv] [arguments of pytest]
 # Those alone (some 12 minutes):             bash tests/run.sh [--no-venv] --cluster [arguments of pytest]
 # Both:                                      bash tests/run.sh [--no-venv] --all [arguments of pytest]
+# (POSEMILL_CLUSTER_TESTS names some files of those on the scheduler, for --all.)
 # Makes .venv and installs the pinned packages on its first run, as train.sh does. A live Slurm is started for the cluster
 # tests (tests/cluster/slurm.sh; it installs it by apt where it is missing) and stopped after them. Where it cannot start,
 # they are skipped with the reason; POSEMILL_SLURM=required makes that a failure.
@@ -45,7 +46,8 @@ fi
 # jobs on a scheduler wait a lot: they run beside the other tests, and are told of afterwards
 told=$(mktemp)
 trap 'rm -f "$told"' EXIT
-cluster "$@" >"$told" 2>&1 &
+# shellcheck disable=SC2086
+cluster ${POSEMILL_CLUSTER_TESTS:-} "$@" >"$told" 2>&1 &
 others "$@"
 first=$?
 wait $!
