@@ -108,6 +108,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append UTF-8 text; a full disk or quota is a UserError that names the file."""
+    try:
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(text)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise _no_room(path, None, error.errno or errno.ENOSPC) from None
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, keys in the given order, no NaN."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

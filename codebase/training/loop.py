@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from codebase.config import TrainConfig
 from codebase.errors import OutOfTimeError, UserError
-from codebase.files import write_text
+from codebase.files import append_text, write_text
 from codebase.training import optim
 from codebase.training.budget import Budget
 from codebase.training.finished import adopt, kept, publish
@@ -205,8 +205,7 @@ def _validate(validate: Validate, modules: Mapping[str, nn.Module]) -> dict[str,
 
 
 def _report(config: TrainConfig, progress: Progress, told: ProgressFile) -> None:
-    with (told.path.parent / "history.jsonl").open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(progress.history[-1]) + "\n")
+    append_text(told.path.parent / "history.jsonl", json.dumps(progress.history[-1]) + "\n")
     losses = _losses(progress)
     told.write(progress.step, losses=losses)
     shown = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
