@@ -16,14 +16,13 @@ from tests.small_disk import small_disk
 BIG = 8 << 20
 
 
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory):
-    """A file system of 4 MiB."""
-    folder = tmp_path_factory.mktemp("disk")
-    with small_disk(folder, mib=4) as made:
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 4 MiB, new for each test: a failed writer may hold its deleted file open until collected."""
+    with small_disk(tmp_path, mib=4) as made:
         if not made:
             pytest.skip("no right to mount a small file system here")
-        yield folder
+        yield tmp_path
 
 
 def with_numpy(path):
