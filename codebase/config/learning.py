@@ -111,17 +111,35 @@ class PoseConfig(TrainConfig):
     noise: NonNegativeFloat = Field(0.3, description="augmentation: noise on the embedding, relative to its size")
 
 
+Decay = Literal["cosine", "none"]
+
+
 class PriorConfig(TrainConfig):
-    """Adversarial prior on pose and shape."""
+    """Prior on pose and shape."""
 
     name: str = "prior"
+    kind: Literal["discriminator", "mixture", "gan2018"] = Field(
+        "discriminator",
+        description="discriminator: learns from broken and generated bodies; mixture: of Gaussians, a step is one of "
+        "expectation and maximisation on all poses; gan2018: as in the original system",
+    )
+    decay: Decay = Field("cosine", description="of the learning rate after the warm-up; none: it stays")
     precision: Precision = _SMALL
+    components: PositiveInt = Field(8, description="Gaussians of the mixture")
     poses: Path | None = Field(None, description="folder of AMASS-style npz; null: free synthetic poses")
     count: PositiveInt = Field(20000, description="number of free synthetic poses, or the most that is read of `poses`")
     held_out: float = Field(0.1, gt=0, lt=1, description="share of poses kept for calibration and validation")
     width: PositiveInt = Field(256, description="units of the layers that see the whole pose")
     generated: float = Field(0.25, ge=0, le=1, description="share of wrong bodies that a generator makes, in training")
     smoothing: float = Field(0.02, ge=0, lt=0.5, description="labels are smoothing and 1 - smoothing")
+
+    @model_validator(mode="after")
+    def _what_a_kind_can_do(self) -> PriorConfig:
+        if self.kind == "mixture" and self.precision != "fp32":
+            raise ValueError("prior.kind mixture is computed in fp32: leave prior.precision out")
+        if self.kind == "gan2018" and self.gpus * self.nodes > 1:
+            raise ValueError("prior.kind gan2018 normalises over a batch and runs in one process: gpus and nodes are 1")
+        return self
 
 
 class SmplConfig(TrainConfig):
@@ -166,6 +184,9 @@ class SmplConfig(TrainConfig):
         return max(1, self.batch_size // 2)
 
 
+Backbone = Literal["ours", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+
 class HmrConfig(TrainConfig):
     """Image to body: convolutional encoder, iterative regressor, SMPL."""
 
@@ -173,24 +194,76 @@ class HmrConfig(TrainConfig):
     label_subjects: tuple[PositiveInt, ...] | None = Field(
         None, description="subjects whose joints and bodies may be used; null: all of split.train"
     )
-    widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), description="channels of the encoder's stages")
-    blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), description="residual blocks of the encoder's stages")
+    backbone: Backbone = Field(
+        "ours", description="encoder: ours (see widths, blocks), or a ResNet with torchvision's names and sizes"
+    )
+    backbone_weights: Path | None = Field(
+        None,
+        description="a ResNet's published weights (torchvision's state dict); null: random, and said so",
+    )
+    frozen: bool = Field(False, description="the encoder stays as it is, its BatchNorm statistics too")
+    normalisation: Literal["plain", "imagenet"] = Field(
+        "plain", description="of the image: (x - .5) x 4, or ImageNet's mean and deviation"
+    )
+    widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), description="channels of the encoder's stages (ours)")
+    blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), description="residual blocks of its stages (ours)")
+    features: Literal["grid", "pooled"] = Field(
+        "grid", description="what the regressor sees: the last stage narrowed and flattened, or its mean over places"
+    )
+    places: bool = Field(
+        True, description="it also sees centres of attention, 17 of them taught to lie on the joints, and what is there"
+    )
+    regressor: Literal["iterative", "simple"] = Field(
+        "iterative", description="simple: one correction that does not see the estimate"
+    )
+    style: Literal["ours", "hmr2018"] = Field(
+        "ours", description="of the regressor: LayerNorm and SiLU, or estimate and features joined, two layers of ReLU"
+    )
+    heads: bool = Field(
+        False, description="a linear layer for each of orientation, body, hands and shape, which begins as the identity"
+    )
+    rotation: Literal["6d", "axis_angle"] = Field("6d", description="how the regressor writes rotations")
+    frame: Literal["im", "camera"] = Field(
+        "im",
+        description="the orientation's frame: the crop's virtual camera, or the camera (course data alone)",
+    )
+    root: Literal["given", "estimated"] = Field(
+        "given",
+        description="course data: root_loc of the file, or also found from the joints' places in the picture",
+    )
     width: PositiveInt = Field(512, description="units of the regressor's hidden layers")
     iterations: PositiveInt = Field(3, description="corrections of the estimate")
     dropout: float = Field(0.1, ge=0, lt=1)
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd: without momentum")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate after the warm-up")
+    supervise: Literal["all", "last"] = Field(
+        "all", description="which corrections have a loss; all: later ones count more"
+    )
     flip: float = Field(0.5, ge=0, le=1, description="augmentation: share of images mirrored, pose with them")
     turn_rad: NonNegativeFloat = Field(0.2, description="augmentation: in-plane rotation, deviation")
     colour: NonNegativeFloat = Field(0.7, description="augmentation: strength of changes of colour")
     background: float = Field(0.5, ge=0, le=1, description="augmentation: share of people put before other backgrounds")
     vertices_weight: NonNegativeFloat = Field(1.0, description="of the mean vertex distance, per 100 mm")
-    vertices: PositiveInt = Field(431, description="vertices of the loss, drawn once")
+    vertices: PositiveInt | None = Field(431, description="vertices of the losses, drawn once; null: all")
     joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
     places_weight: NonNegativeFloat = Field(1.0, description="of the joints' places in the crop, per 100 mm")
     rotations_weight: NonNegativeFloat = Field(10.0, description="of the mean squared difference of rotation matrices")
     betas_weight: NonNegativeFloat = Field(0.02, description="of the mean squared difference of betas")
+    v2v_l1_weight: NonNegativeFloat = Field(0.0, description="of the mean absolute difference of vertices, per m")
+    v2v_l2_weight: NonNegativeFloat = Field(0.0, description="of their mean squared difference, per m2")
+    pose_body_weight: NonNegativeFloat = Field(
+        0.0, description="of the mean squared difference of axis-angle, SMPL's joints 1 to 21"
+    )
+    pose_hand_weight: NonNegativeFloat = Field(0.0, description="likewise, joints 22 and 23")
 
     @model_validator(mode="after")
-    def _one_width_a_stage(self) -> HmrConfig:
+    def _parts_fit(self) -> HmrConfig:
         if len(self.blocks) != len(self.widths) or len(self.widths) < 2:
             raise ValueError("hmr.blocks and hmr.widths must list the same stages, at least two")
+        if self.backbone == "ours" and self.backbone_weights is not None:
+            raise ValueError("hmr.backbone_weights are of a ResNet: name it in hmr.backbone, or leave them out")
+        if self.root == "estimated" and not self.places:
+            raise ValueError("hmr.root: estimated needs hmr.places: true, the joints' places in the picture")
+        if self.backbone_weights is not None and self.normalisation != "imagenet":
+            raise ValueError("hmr.backbone_weights were trained on images with hmr.normalisation: imagenet")
         return self

@@ -35,6 +35,12 @@ def mirror_joints(joints: Float[Tensor, "batch 17 3"]) -> Float[Tensor, "batch 1
     return joints[:, order] * torch.tensor([-1.0, 1.0, 1.0], device=joints.device)
 
 
+def mirror_places(places: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 2"]:
+    """Places of the Human3.6M joints in a crop from -1 to 1, as the flipped image shows them."""
+    order = torch.tensor(H36M.mirrored, device=places.device)
+    return places[:, order] * torch.tensor([-1.0, 1.0], device=places.device)
+
+
 def mirror_some(
     image: Image,
     joints: Float[Tensor, "batch 17 3"],

@@ -12,59 +12,15 @@ from torch.nn import functional as F
 
 from codebase.config import HmrConfig
 from codebase.errors import DataError
-from codebase.models.resnet import ResNet
-from codebase.models.rotations import to_6d
-from codebase.models.smpl import PARAMETERS
+from codebase.models.regressors import IterativeRegressor, JoinedRegressor, bodies_of
+from codebase.models.resnet import ResNet, load_published, named
 from codebase.skeleton import H36M
 
+__all__ = ["Hmr", "IterativeRegressor", "Places", "bodies_of", "build", "restore", "start_from"]
 
-class IterativeRegressor(nn.Module):
-    """Correct an estimate `iterations` times from features and the estimate itself, beginning at the dataset's mean.
-
-    Args:
-        features: length of the feature vector.
-        mean_rotmats: mean pose, the global orientation (im frame) first.
-        mean_betas: mean shape.
-        width: units of the two hidden layers.
-        iterations: corrections made; each is returned, for a loss on the way is no worse and often better.
-        dropout: share of units dropped in training.
-    """
-
-    mean: Tensor
-
-    def __init__(
-        self,
-        features: int,
-        *,
-        mean_rotmats: Float[Tensor, "24 3 3"],
-        mean_betas: Float[Tensor, "10"],
-        width: int = 512,
-        iterations: int = 3,
-        dropout: float = 0.1,
-    ) -> None:
-        super().__init__()
-        self.iterations = iterations
-        self.enter = nn.Linear(features, width)
-        self.enter_estimate = nn.Linear(PARAMETERS, width, bias=False)
-        self.body = nn.Sequential(
-            nn.LayerNorm(width), nn.SiLU(), nn.Dropout(dropout),
-            nn.Linear(width, width), nn.LayerNorm(width), nn.SiLU(), nn.Dropout(dropout),
-        )  # fmt: skip
-        self.leave = nn.Linear(width, PARAMETERS)
-        with torch.no_grad():  # the first estimates stay near the mean (gain .01 in the original)
-            self.leave.weight.mul_(0.05)
-            self.leave.bias.zero_()
-        self.register_buffer("mean", torch.cat([to_6d(mean_rotmats).flatten(), mean_betas]))
-
-    def forward(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "iterations batch 154"]:
-        """Raw parameters after each correction (24 x 6 rotation columns, 10 betas); the last row is the answer."""
-        seen = self.enter(features)
-        estimate = self.mean.expand(len(features), -1)
-        estimates = []
-        for _ in range(self.iterations):
-            estimate = estimate + self.leave(self.body(seen + self.enter_estimate(estimate - self.mean)))
-            estimates.append(estimate)
-        return torch.stack(estimates)
+# Mean and deviation of ImageNet's images in [0, 1], with which published weights were trained.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+Size = tuple[int, int]  # height and width, px
 
 
 class Places(nn.Module):
@@ -109,54 +65,111 @@ class Places(nn.Module):
 
 
 class Hmr(nn.Module):
-    """Crops to bodies: ResNet features, places, then the iterative regressor.
+    """Crops to bodies: ResNet features, places, then the regressor; the section says which.
 
     Args:
-        size: side of the crops, pixels.
-        widths: channels of the encoder's stages.
-        blocks: residual blocks of the encoder's stages.
-        regressor: arguments of IterativeRegressor but for `features`.
+        section: the config.
+        size: height and width of the crops, px.
+        mean_rotmats: mean pose, the global orientation first.
+        mean_betas: mean shape.
     """
 
-    def __init__(self, size: int, *, widths: Sequence[int], blocks: Sequence[int], **regressor: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        section: HmrConfig,
+        size: Size,
+        *,
+        mean_rotmats: Float[Tensor, "24 3 3"],
+        mean_betas: Float[Tensor, "10"],
+    ) -> None:
         super().__init__()
-        self.encoder = ResNet(blocks, widths, stem="small" if size <= 96 else "imagenet", norm="batch")
-        side = -(-size // self.encoder.stride)
-        self.narrow = nn.Conv2d(self.encoder.channels[-1], 64, 1)
-        self.places = Places(self.encoder.channels)
-        self.regressor = IterativeRegressor(64 * side * side + self.places.length, **regressor)
+        self.frozen, self.normalisation = section.frozen, section.normalisation
+        if section.backbone == "ours":
+            stem = "small" if max(size) <= 96 else "imagenet"
+            self.encoder = ResNet(section.blocks, section.widths, stem=stem, norm="batch")  # type: ignore[arg-type]
+        else:
+            self.encoder = named(section.backbone)
+        self.encoder.requires_grad_(not section.frozen)
+        last = self.encoder.channels[-1]
+        self.narrow = nn.Conv2d(last, 64, 1) if section.features == "grid" else None
+        self.places = Places(self.encoder.channels) if section.places else None
+        cells = [-(-side // self.encoder.stride) for side in size]
+        length = (64 * cells[0] * cells[1] if self.narrow is not None else last) + (
+            self.places.length if self.places is not None else 0
+        )
+        self.regressor = _regressor(section, length, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
+        for name, values in zip(("pixel_mean", "pixel_deviation"), IMAGENET, strict=True):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+
+    def train(self, mode: bool = True) -> Hmr:
+        """Training mode for all but a frozen encoder, whose BatchNorm statistics would move in it."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     def forward(
-        self, image: Float[Tensor, "batch 3 size size"]
-    ) -> tuple[Float[Tensor, "iterations batch 154"], Float[Tensor, "batch 17 2"]]:
-        """Raw parameters after each correction for images in [0, 1] (`codebase.models.smpl.split` reads a row), and
-        the joints' places in the crop, which reaches from -1 to 1.
+        self, image: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "iterations batch parameters"], Float[Tensor, "batch joints 2"]]:
+        """Raw parameters after each correction for images in [0, 1] (`bodies_of` reads a row), and the 17 joints'
+        places in the crop, which reaches from -1 to 1; no places where the section asks for none.
         """
-        stages = self.encoder((image - 0.5) * 4)
-        features = self.narrow(stages[-1])
-        centres, seen = self.places(stages)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            stages = self.encoder(self._normalised(image))
+        narrow = stages[-1].mean(dim=(2, 3)) if self.narrow is None else self.narrow(stages[-1]).flatten(1)
+        centres, parts = image.new_zeros(len(image), 0, 2), [narrow.float()]
+        if self.places is not None:
+            centres, seen = self.places(stages)
+            parts.append(seen)
         with torch.autocast(image.device.type, enabled=False):
-            raw = self.regressor(torch.cat([features.flatten(1).float(), seen], dim=1))
+            raw = self.regressor(torch.cat(parts, dim=1))
         return raw, centres[:, : len(H36M)]
+
+    def _normalised(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+        if self.normalisation == "plain":
+            return (image - 0.5) * 4
+        return (image - self.get_buffer("pixel_mean")) / self.get_buffer("pixel_deviation")
+
+
+def _regressor(section: HmrConfig, length: int, **mean: Tensor) -> IterativeRegressor | JoinedRegressor:
+    simple = section.regressor == "simple"
+    common: dict[str, Any] = {
+        "width": section.width,
+        "iterations": 1 if simple else section.iterations,
+        "dropout": section.dropout,
+        "rotation": section.rotation,
+        **mean,
+    }
+    if section.style == "ours":
+        return IterativeRegressor(length, **common)
+    return JoinedRegressor(length, sees_estimate=not simple, heads=section.heads, **common)
 
 
 def build(
-    config: HmrConfig, size: int, *, mean_rotmats: Float[Tensor, "24 3 3"], mean_betas: Float[Tensor, "10"]
+    config: HmrConfig,
+    size: int | Size,
+    *,
+    mean_rotmats: Float[Tensor, "24 3 3"],
+    mean_betas: Float[Tensor, "10"],
 ) -> Hmr:
     """The network of a section, for crops of `size` pixels; weights of a checkpoint hold the mean as well."""
-    return Hmr(
-        size,
-        widths=config.widths,
-        blocks=config.blocks,
-        mean_rotmats=mean_rotmats,
-        mean_betas=mean_betas,
-        width=config.width,
-        iterations=config.iterations,
-        dropout=config.dropout,
-    )
+    size = (size, size) if isinstance(size, int) else size
+    return Hmr(config, size, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
 
 
-def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int) -> Hmr:
+def start_from(model: Hmr, config: HmrConfig) -> str:
+    """Load the encoder's published weights where the section names a file; returns what it starts from, in words.
+
+    Raises:
+        DataError: the file is missing, or of another network.
+    """
+    frozen = ", frozen" if config.frozen else ""
+    if config.backbone_weights is None:
+        return f"{config.backbone}, random weights (hmr.backbone_weights is null){frozen}"
+    return f"{config.backbone}, weights of {load_published(model.encoder, config.backbone_weights)}{frozen}"
+
+
+def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int | Size) -> Hmr:
     """The network of a checkpoint (its `config` and part "hmr"), frozen and in eval mode.
 
     Raises:

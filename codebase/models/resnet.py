@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from codebase.errors import DataError
+from codebase.files import missing
+from codebase.provenance import file_digest
+
+# Blocks of each stage, and whether they are bottlenecks (He et al., CVPR 2016, table 1).
+SHAPES: Mapping[str, tuple[tuple[int, ...], bool]] = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+    "resnet152": ((3, 8, 36, 3), True),
+}
 Norm = Literal["batch", "group"]
 Stem = Literal["imagenet", "small"]
 
@@ -131,3 +145,39 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(part.bn2.weight)  # type: ignore[arg-type]
         elif isinstance(part, Bottleneck):
             nn.init.zeros_(part.bn3.weight)  # type: ignore[arg-type]
+
+
+def named(name: str) -> ResNet:
+    """A ResNet of `SHAPES` without its classifier, weights random."""
+    blocks, bottleneck = SHAPES[name]
+    return ResNet(blocks, bottleneck=bottleneck)
+
+
+def load_published(net: ResNet, path: Path) -> str:
+    """Load published weights of exactly this network; returns the file's name and digest, for logs and metrics.
+
+    Raises:
+        DataError: the file is missing or unreadable, or its names and shapes are not those of the network. Nothing of a
+            file that does not fit is loaded.
+    """
+    if not path.is_file():
+        raise missing(path, mend="correct hmr.backbone_weights, or set it to null and train from random weights")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the unpickler raise anything
+        raise DataError(f"The file holds no weights: {str(error).partition(chr(10))[0]}", where=path) from None
+    found = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    found = {key.removeprefix("module."): value for key, value in found.items() if isinstance(value, Tensor)}
+    found = {key: value for key, value in found.items() if not key.startswith("fc.")}
+    own = net.state_dict()
+    # older files do not count batches, which nothing reads
+    wrong = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
+    wrong += [key for key in found if key not in own or found[key].shape != own[key].shape]
+    if wrong:
+        raise DataError(
+            f"The weights are of another network: {len(wrong)} names or shapes differ, the first: {wrong[0]}.",
+            where=path, expected="torchvision's state dict of the ResNet that hmr.backbone names",
+            mend="name the right file in hmr.backbone_weights, or the right network in hmr.backbone",
+        )  # fmt: skip
+    net.load_state_dict(found, strict=False)
+    return f"{path.name} (sha256 {file_digest(path)})"

@@ -24,10 +24,10 @@ from codebase.data.latents import latents_of
 from codebase.errors import DataError
 from codebase.files import create_h5
 from codebase.models.encoder_decoder import restore as restore_enc_dec
+from codebase.models.hmr import bodies_of
 from codebase.models.hmr import restore as restore_hmr
 from codebase.models.pose import restore as restore_pose
 from codebase.models.smpl import restore as restore_smpl
-from codebase.models.smpl import split
 from codebase.provenance import file_digest
 from codebase.skeleton import H36M_CAMERAS
 from codebase.training.novel_views import as_image, measure, ordered_pairs, paint
@@ -149,8 +149,8 @@ class Predictor:
         return torch.cat([answer(rows) for rows in in_turn(np.arange(len(self.store)), self.batch_size)])
 
     @torch.inference_mode()
-    def _bodies(self, raw: Float[Tensor, "rows 154"]) -> Predicted:
-        rotmats, betas = split(raw.to(self.device))
+    def _bodies(self, raw: Float[Tensor, "rows parameters"]) -> Predicted:
+        rotmats, betas = bodies_of(raw.to(self.device))
         return Predicted.of(self.layer, rotmats, betas)
 
 

@@ -19,10 +19,9 @@ from codebase.data.batches import CropStore, Frames, Rows, in_turn
 from codebase.data.bodies import bodies_in_im
 from codebase.data.index import read_index
 from codebase.data.scratch import near
-from codebase.errors import DataError
-from codebase.models.hmr import build
+from codebase.errors import ConfigError, DataError
+from codebase.models.hmr import bodies_of, build, start_from
 from codebase.models.rotations import FACING_CAMERA, chordal_mean
-from codebase.models.smpl import split
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
 from codebase.training.budget import left
@@ -33,7 +32,7 @@ from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger("posemill.train_hmr")
 PIXELS = ("image", "background", "mask", "joints_im_mm", "has_mask")
 
@@ -65,6 +64,9 @@ def run(
         OutOfTimeError: the budget is spent.
     """
     begun, section = time.monotonic(), config.hmr
+    if section.frame == "camera":
+        raise ConfigError("Crops are turned towards the root: orientations are of the im frame.", where="hmr.frame",
+                          expected="im; camera is for course data (docs/course.md)")  # fmt: skip
     device = prepare(config.runtime, section.seed)
     copies = near(crops, config.runtime.scratch)
     train, val = (Samples.load(copies, index, bodies) for index in (index_train, index_val))
@@ -77,12 +79,14 @@ def run(
     if not train.has_body.any():
         log.info("no true bodies: learning from joints alone")
     model = build(section, train.store.size, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
+    log.info("encoder: %s", start_from(model, section))
     model = whole_batch_norms(place(model, device))
     lesson = Lesson(section, model, arrays, train.store.box_mm).to(device)
-    optimizer = optim.adam(section, model)
+    optimizer = optim.make(section, model)
+    weights = [] if section.backbone_weights is None else [section.backbone_weights]
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
-        loss, parts = lesson(prepare_images(section, batch))
+        loss, parts = lesson(prepare_images(section, batch, half_box_m=lesson.half_box_m))
         return parts | {"gradient_norm": optim.step(loss, optimizer, section.gradient_clip)}
 
     loop.fit(
@@ -100,7 +104,7 @@ def run(
         update=update,
         validate=lambda: assess(lesson, val, device, section.batch_size),
         output=output,
-        digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops, *bodies, body]),
+        digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops, *bodies, body, *weights]),
         budget_s=left(budget_s, begun),
         extra={"mean_rotmats": mean_rotmats, "mean_betas": mean_betas, "size": torch.tensor(train.store.size)},
     )
@@ -159,19 +163,28 @@ def mean_body(train: Samples, body: BodyArrays) -> tuple[Float[Tensor, "24 3 3"]
 
 
 def assess(lesson: Lesson, samples: Samples, device: torch.device, batch_size: int) -> dict[str, float]:
-    """Errors on a split, mm: MPJPE of the 17 joints, PVE of the subset of vertices and that of the mean body."""
-    joints, vertices, mean = [], [], []
+    """Errors on a split, mm: MPJPE of the 17 joints; PVE of the lesson's vertices, after each correction, and that of
+    the mean body.
+    """
+    parts: dict[str, list[Tensor]] = {}
     for rows in in_turn(np.flatnonzero(samples.store.has_joints), batch_size):
         raw = {name: value.to(device) for name, value in samples.gather(rows).items()}
         batch = prepare_images(lesson.section, raw, training=False)
-        rotmats, betas = split(lesson.predict(batch["image"])[0][-1])
-        found, there = lesson.points(betas, rotmats)
-        joints.append((found - batch["joints_m"]).norm(dim=2).mean(dim=1))
+        estimates = lesson.predict(batch["image"])[0]
         known = batch["has_body"]
-        if known.any():
-            _, truth = lesson.points(batch["betas"][known], batch["rotmats"][known])
-            mean_rotmats, mean_betas = split(lesson.model.regressor.mean[None])
-            vertices.append((there[known] - truth).norm(dim=2).mean(dim=1))
-            mean.append((lesson.points(mean_betas, mean_rotmats)[1] - truth).norm(dim=2).mean(dim=1))
-    parts = {"mpjpe_mm": joints, "pve_mm": vertices, "mean_body_pve_mm": mean}
-    return {name: float(torch.cat(part).mean() / MM_TO_M) for name, part in parts.items() if part}
+        found: dict[str, Tensor] = {}
+        truth = lesson.points(batch["betas"][known], batch["rotmats"][known])[1] if known.any() else None
+        for number, estimate in enumerate(estimates, start=1):
+            rotmats, betas = bodies_of(estimate)
+            joints, there = lesson.points(betas, rotmats)
+            found["mpjpe_mm"] = (joints - batch["joints_m"]).norm(dim=2).mean(dim=1)
+            if truth is not None:
+                off = (there[known] - truth).norm(dim=2).mean(dim=1)
+                found[f"pve_mm/iteration_{number}"] = found["pve_mm"] = off
+        if truth is not None:
+            mean_rotmats, mean_betas = bodies_of(lesson.model.regressor.mean[None])
+            mean_vertices = lesson.points(mean_betas, mean_rotmats)[1]
+            found["mean_body_pve_mm"] = (mean_vertices - truth).norm(dim=2).mean(dim=1)
+        for name, value in found.items():
+            parts.setdefault(name, []).append(value)
+    return {name: float(torch.cat(part).mean() / MM_TO_M) for name, part in parts.items()}

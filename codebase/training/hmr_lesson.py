@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from codebase.body.arrays import BodyArrays
 from codebase.body.joints import KinematicJoints, RegressedJoints
+from codebase.body.model import BodyLayer
 from codebase.config import HmrConfig
 from codebase.models import augment
-from codebase.models.hmr import Hmr
-from codebase.models.smpl import split
+from codebase.models.hmr import Hmr, bodies_of
 from codebase.skeleton import H36M
 from codebase.training.colour import random_maps, recolour
 from codebase.training.precision import autocast
@@ -25,22 +26,43 @@ MM_TO_M = 0.001
 UNIT_M = 0.1  # losses on points count 100 mm as one
 
 
-def prepare_images(section: HmrConfig, batch: Batch, *, training: bool = True) -> Batch:
-    """Float images in [0, 1]; in training in other colours, before other backgrounds, mirrored and rolled."""
+def prepare_images(section: HmrConfig, batch: Batch, *, training: bool = True, half_box_m: float = 1.0) -> Batch:
+    """Float images in [0, 1]; in training in other colours, before other backgrounds, mirrored and rolled.
+
+    `places` of the batch are where the crop (which reaches from -1 to 1) shows the joints; a batch without them gets
+    those of a weak perspective, of a crop that shows `half_box_m` on each side of the root.
+    """
     prepared = {name: batch[name] for name in ("has_body", "betas")}
     joints, rotmats = batch["joints_im_mm"] * MM_TO_M, batch["rotmats"]
+    places = batch["places"] if "places" in batch else joints[..., :2] / half_box_m
     if not training:
         image = _channels_first(batch["image"].float() / 255)
-        return prepared | {"image": image, "joints_m": joints, "rotmats": rotmats}
+        return prepared | {"image": image, "joints_m": joints, "rotmats": rotmats, "places": places}
     device, count, crew = joints.device, len(joints), team()
-    image = _channels_first(_before_another_wall(section, batch))
-    flipped = (crew.rand(count) < section.flip).to(device)
-    image, joints, rotmats = augment.mirror_some(image, joints, rotmats, flipped)
-    angle = (crew.randn(count) * section.turn_rad).to(device)
-    turn = augment.roll_matrix(angle)
-    rotmats = torch.cat([(turn @ rotmats[:, 0])[:, None], rotmats[:, 1:]], dim=1)
-    image = augment.roll_image(image, angle)
-    return prepared | {"image": image, "joints_m": joints @ turn.transpose(1, 2), "rotmats": rotmats}
+    image = _channels_first(_recoloured(section, batch))
+    if section.flip:
+        flipped = (crew.rand(count) < section.flip).to(device)
+        image, joints, rotmats = augment.mirror_some(image, joints, rotmats, flipped)
+        places = torch.where(flipped[:, None, None], augment.mirror_places(places), places)
+    if section.turn_rad:
+        angle = (crew.randn(count) * section.turn_rad).to(device)
+        turn = augment.roll_matrix(angle)
+        rotmats = torch.cat([(turn @ rotmats[:, 0])[:, None], rotmats[:, 1:]], dim=1)
+        image = augment.roll_image(image, angle)
+        joints, places = joints @ turn.transpose(1, 2), places @ turn[:, :2, :2].transpose(1, 2)
+    return prepared | {"image": image, "joints_m": joints, "rotmats": rotmats, "places": places}
+
+
+def _recoloured(section: HmrConfig, batch: Batch) -> Float[Tensor, "batch height width 3"]:
+    """Images in other colours; where there are masks, person and room apart, some before other walls."""
+    if "mask" in batch:
+        return _before_another_wall(section, batch)
+    image, crew = batch["image"].float() / 255, team()
+    if not section.colour:
+        return image
+    matrix, shift = map(crew.mine, random_maps(crew.size * len(image), section.colour, crew.generator))
+    whole = matrix.to(image), shift.to(image)
+    return recolour(image[:, None], torch.zeros_like(image[:, None, ..., 0]), whole, whole)[:, 0]
 
 
 def _before_another_wall(section: HmrConfig, batch: Batch) -> Float[Tensor, "batch size size 3"]:
@@ -57,7 +79,7 @@ def _before_another_wall(section: HmrConfig, batch: Batch) -> Float[Tensor, "bat
     return torch.where(moved[:, None, None, None], torch.lerp(wall, image, mask[..., None]), image)
 
 
-def _channels_first(image: Float[Tensor, "batch size size 3"]) -> Float[Tensor, "batch 3 size size"]:
+def _channels_first(image: Float[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 height width"]:
     return image.permute(0, 3, 1, 2)  # channels_last in memory, as convolutions like it
 
 
@@ -71,23 +93,37 @@ class Lesson(torch.nn.Module):
         self.__dict__["watched"] = team().wrap(model, Hmr.__call__)
         self.kinematic, self.regressed = KinematicJoints(body), RegressedJoints(body)
         total = len(body.v_template)
-        rng = np.random.default_rng(section.seed)
-        chosen = np.sort(rng.permutation(total)[: min(section.vertices, total)])
-        self.subset = RegressedJoints(body, regressor=np.eye(total, dtype=np.float32)[chosen])
+        if section.vertices is None:
+            self.whole, self.subset = BodyLayer(body), None
+        else:
+            rng = np.random.default_rng(section.seed)
+            chosen = np.sort(rng.permutation(total)[: min(section.vertices, total)])
+            self.whole, self.subset = None, RegressedJoints(body, regressor=np.eye(total, dtype=np.float32)[chosen])
 
     def points(
         self, betas: Float[Tensor, "batch 10"], rotmats: Float[Tensor, "batch 24 3 3"]
     ) -> tuple[Float[Tensor, "batch 17 3"], Float[Tensor, "batch v 3"]]:
         """Human3.6M joints about their root, and vertices about the pelvis joint, metres."""
-        pose = self.kinematic(betas, rotmats)
-        joints = self.regressed(betas, rotmats, pose)
+        joints, vertices, pelvis = self.placed(betas, rotmats)
         root = H36M.index("root")
-        return joints - joints[:, root : root + 1], self.subset(betas, rotmats, pose) - pose.joints[:, :1]
+        return joints - joints[:, root : root + 1], vertices - pelvis
+
+    def placed(
+        self, betas: Float[Tensor, "batch 10"], rotmats: Float[Tensor, "batch 24 3 3"]
+    ) -> tuple[Float[Tensor, "batch 17 3"], Float[Tensor, "batch v 3"], Float[Tensor, "batch 1 3"]]:
+        """Human3.6M joints, vertices and pelvis joint where SMPL puts them with translation zero, metres."""
+        pose = self.kinematic(betas, rotmats)
+        if self.subset is not None:
+            vertices = self.subset(betas, rotmats, pose)
+        else:
+            assert self.whole is not None  # noqa: S101 - one of the two is there
+            vertices = self.whole.vertices(betas, rotmats)
+        return self.regressed(betas, rotmats, pose), vertices, pose.joints[:, :1]
 
     def predict(
-        self, image: Float[Tensor, "batch 3 size size"]
-    ) -> tuple[Float[Tensor, "iterations batch 154"], Float[Tensor, "batch 17 2"]]:
-        """Raw parameters after each correction, and the joints' places in the crop (-1 to 1)."""
+        self, image: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "iterations batch parameters"], Float[Tensor, "batch joints 2"]]:
+        """Raw parameters after each correction, and the joints' places in the crop (-1 to 1; none without maps)."""
         with autocast(self.section.precision, image.device):
             call: Callable[[Tensor], tuple[Tensor, Tensor]] = self.__dict__["watched"]
             return call(image) if self.model.training else self.model(image)
@@ -95,44 +131,63 @@ class Lesson(torch.nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss, over all corrections, later ones counting more, and the last correction's parts."""
         estimates, places = self.predict(batch["image"])
+        section, count = self.section, estimates.shape[1]
+        if section.supervise == "last":
+            estimates = estimates[-1:]
         times = len(estimates)
         share = 0.5 ** torch.arange(times - 1, -1, -1.0, device=estimates.device)
-        weight = (share / share.sum() / estimates.shape[1]).repeat_interleave(estimates.shape[1])
+        weight = (share / share.sum() / count).repeat_interleave(count)
+        given = {name: batch[name] for name in ("betas", "rotmats", "joints_m", "has_body")}
         parts = self._parts(
-            estimates.flatten(0, 1), {k: v.repeat(times, *[1] * (v.ndim - 1)) for k, v in batch.items() if k != "image"}
+            estimates.flatten(0, 1), {k: v.repeat(times, *[1] * (v.ndim - 1)) for k, v in given.items()}
         )
-        section = self.section
-        factors = {
-            "vertices": section.vertices_weight,
-            "joints": section.joints_weight,
-            "rotations": section.rotations_weight,
-            "betas": section.betas_weight,
-        }
-        off_m = self.half_box_m * (places - batch["joints_m"][..., :2] / self.half_box_m).norm(dim=2).mean()
-        total = (
-            section.places_weight * off_m / UNIT_M
-            + torch.stack([factors[name] * (weight * part).sum() for name, part in parts.items()]).sum()
-        )
-        last = slice(-estimates.shape[1], None)
-        logged = {name: part[last].mean().detach() for name, part in parts.items()}
-        return total, {"loss": total.detach(), "places": off_m.detach() / UNIT_M} | logged
+        total = torch.stack([self._weight(name) * (weight * part).sum() for name, part in parts.items()]).sum()
+        logged = {name: part[-count:].mean().detach() for name, part in parts.items()}
+        if places.shape[1]:
+            off = self.half_box_m * (places - batch["places"]).norm(dim=2).mean() / UNIT_M
+            total, logged["places"] = total + section.places_weight * off, off.detach()
+        return total, {"loss": total.detach()} | logged
 
-    def _parts(self, raw: Float[Tensor, "n 154"], batch: Batch) -> dict[str, Float[Tensor, " n"]]:
-        rotmats, betas = split(raw)
-        joints, vertices = self.points(betas, rotmats)
-        distance = (joints - batch["joints_m"]).norm(dim=2).mean(dim=1)
+    def _weight(self, name: str) -> float:
+        return float(getattr(self.section, f"{name}_weight"))
+
+    def _parts(self, raw: Float[Tensor, "n parameters"], batch: Batch) -> dict[str, Float[Tensor, " n"]]:
+        """Each loss of each sample, those of weight 0 among the course's left out."""
+        rotmats, betas = bodies_of(raw)
+        joints, vertices, pelvis = self.placed(betas, rotmats)
+        joints = joints - joints[:, H36M.index("root")][:, None]
         known = batch["has_body"].float()
         with torch.no_grad():
-            _, true_vertices = self.points(batch["betas"], batch["rotmats"])
-        off = (vertices - true_vertices).norm(dim=2).mean(dim=1)
-        mean_rotmats, mean_betas = split(self.model.regressor.mean[None])
+            _, true_vertices, true_pelvis = self.placed(batch["betas"], batch["rotmats"])
+        off = (vertices - pelvis - true_vertices + true_pelvis).norm(dim=2).mean(dim=1)
+        mean_rotmats, mean_betas = bodies_of(self.model.regressor.mean[None])
         # where nothing is known of twist and shape, stay near the mean: a tenth of the weight, global orientation free
         stray = (rotmats - mean_rotmats)[:, 1:].square().mean(dim=(1, 2, 3))
         turned = (rotmats - batch["rotmats"]).square().mean(dim=(1, 2, 3))
         shape, lean = (betas - batch["betas"]).square().mean(dim=1), (betas - mean_betas).square().mean(dim=1)
-        return {
-            "joints": distance / UNIT_M,
+        parts = {
+            "joints": (joints - batch["joints_m"]).norm(dim=2).mean(dim=1) / UNIT_M,
             "vertices": known * off / UNIT_M,
             "rotations": torch.where(known > 0, turned, 0.1 * stray),
             "betas": torch.where(known > 0, shape, lean),
         }
+        return parts | self._of_the_course(vertices - true_vertices, rotmats, batch["rotmats"], known)
+
+    def _of_the_course(
+        self,
+        away: Float[Tensor, "n v 3"],
+        rotmats: Float[Tensor, "n 24 3 3"],
+        truth: Float[Tensor, "n 24 3 3"],
+        known: Float[Tensor, " n"],
+    ) -> dict[str, Float[Tensor, " n"]]:
+        """The course project's losses: vertices with SMPL's translation given, and axis-angle vectors."""
+        found = {}
+        if self.section.v2v_l1_weight:
+            found["v2v_l1"] = known * away.abs().mean(dim=(1, 2))
+        if self.section.v2v_l2_weight:
+            found["v2v_l2"] = known * away.square().mean(dim=(1, 2))
+        if self.section.pose_body_weight or self.section.pose_hand_weight:
+            vectors = roma.rotmat_to_rotvec(rotmats[:, 1:]) - roma.rotmat_to_rotvec(truth[:, 1:])
+            found["pose_body"] = known * vectors[:, :21].square().mean(dim=(1, 2))
+            found["pose_hand"] = known * vectors[:, 21:].square().mean(dim=(1, 2))
+        return found

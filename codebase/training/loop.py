@@ -41,6 +41,7 @@ def fit(
     budget_s: float | None = None,
     extra: Mapping[str, Tensor] | None = None,
     export: Mapping[str, nn.Module] | None = None,
+    after: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train until `config.steps` and write `output`; resume exactly where an earlier attempt of the same run stopped.
 
@@ -59,6 +60,8 @@ def fit(
             folder is free.
         extra: tensors that belong to the model, kept in the checkpoint.
         export: the modules that go into the checkpoint, if not all (an averaged copy in place of the raw weights).
+        after: called by the first process before the first step, and after each step's logging and validation, before
+            its state is saved: what it writes may be written again by an attempt that resumes.
 
     Raises:
         OutOfTimeError: budget spent, a signal came, or another process took the run over; another attempt continues.
@@ -77,8 +80,10 @@ def fit(
         if crew.first:
             write_text(run_dir / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.history))
             told.write(progress.step)
-        settle = partial(_settle, config, progress, modules, validate, told, lock)
+        settle = partial(_settle, config, progress, modules, validate, told, lock, after)
         budget.begin_turn()  # what came before was no step: it says nothing of how long a step takes
+        if after is not None and crew.first and progress.step == 0:
+            after(progress)
         if not progress.settled:
             settle()
         for step in range(progress.step, config.steps):
@@ -170,6 +175,7 @@ def _settle(
     validate: Validate | None,
     told: ProgressFile,
     lock: RunLock,
+    after: Callable[[Progress], None] | None,
 ) -> None:
     """Log and validate where the step asks for it. An attempt that stops first leaves this to the next one."""
     last = progress.step == config.steps
@@ -189,6 +195,8 @@ def _settle(
         _report(config, progress, told)
     if team().first:
         told.now_and_then(progress.step)
+        if after is not None:
+            after(progress)
 
 
 def _validate(validate: Validate, modules: Mapping[str, nn.Module]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from codebase.config import TrainConfig
+from codebase.config import HmrConfig, TrainConfig
 
 
 def adam(config: TrainConfig, *modules: nn.Module) -> torch.optim.Optimizer:
@@ -19,6 +19,14 @@ def adam(config: TrainConfig, *modules: nn.Module) -> torch.optim.Optimizer:
         {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
+
+
+def make(config: HmrConfig, *modules: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser that the section names: `adam`, or plain SGD."""
+    if config.optimizer == "adam":
+        return adam(config, *modules)
+    params = [p for module in modules for p in module.parameters() if p.requires_grad]
+    return torch.optim.SGD(params, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def step(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
@@ -37,10 +45,12 @@ def step(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
 
 
 def rate_factor(config: TrainConfig, step_index: int) -> float:
-    """Factor of the learning rate at a step (from 0): linear warm-up, then half a cosine to zero."""
+    """Factor of the learning rate at a step (from 0): linear warm-up, then half a cosine to zero (or no decay)."""
     warmup = min(config.warmup_steps, config.steps)
     if step_index < warmup:
         return (step_index + 1) / warmup
+    if getattr(config, "decay", "cosine") == "none":
+        return 1.0
     done = (step_index - warmup) / max(config.steps - warmup, 1)
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
