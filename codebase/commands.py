@@ -34,6 +34,11 @@ COMMANDS: dict[str, Command] = {
         {"subject": int, "index": Path, "background": Path, "output": Path},
         lists=("index",),
     ),
+    "fit_bodies": Command(
+        "fit bodies to a subject's joints and masks",
+        {"subject": int, "index": Path, "body": Path, "every": int, "output": Path},
+        lists=("index",),
+    ),
     "train_enc_dec": Command(
         "train the encoder-decoder", SPLITS | {"crops": Path, "output": Path}, lists=("crops",), trains=True
     ),
@@ -62,8 +67,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "evaluate": Command(
         "measure predictions",
-        {"predictions": Path, "bodies": Path, "body": Path, "output": Path},
-        lists=("bodies",),
+        {"predictions": Path, "bodies": Path, "fitted": Path, "body": Path, "crops": Path, "prior": Path}
+        | {"output": Path},
+        lists=("bodies", "fitted", "crops"),
+        optional=("crops", "fitted", "prior"),
     ),
     "report": Command(
         "write the page",

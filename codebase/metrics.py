@@ -72,3 +72,31 @@ def masked_mse(
     error = np.square(image - target).mean(axis=-1)
     count = mask.sum(axis=(1, 2))
     return np.where(count > 0, (error * mask).sum(axis=(1, 2)) / np.maximum(count, 1), np.nan)
+
+
+def facing_deg(
+    global_rotation: Float[ndarray, "batch 3 3"], R_world_im: Float[ndarray, "batch 3 3"]
+) -> Float[ndarray, " batch"]:
+    """Where bodies face, seen by their cameras: the angle from the direction to the camera to the body's front.
+
+    Both directions are laid on the ground (the world's x and y). 0: towards the camera, 90: the person's left turn, so
+    towards the right of the image, 180: away. NaN where the front is within 12 degrees of the vertical.
+
+    Args:
+        global_rotation: from the body's frame (front along z) to the im frame.
+        R_world_im: from the world's frame to the im frame.
+
+    Returns:
+        Degrees in (-180, 180].
+    """
+    front = np.einsum("bij,bi->bj", R_world_im, global_rotation[:, :, 2])
+    camera = -R_world_im[:, 2]
+    cross = camera[:, 0] * front[:, 1] - camera[:, 1] * front[:, 0]
+    along = (camera[:, :2] * front[:, :2]).sum(axis=1)
+    return np.where(np.hypot(front[:, 0], front[:, 1]) > 0.2, np.degrees(np.arctan2(cross, along)), np.nan)
+
+
+def iou(drawn: Bool[ndarray, "batch height width"], mask: Bool[ndarray, "batch height width"]) -> PerSample:
+    """Intersection over union of silhouettes; NaN where the mask is empty."""
+    both, either = (drawn & mask).sum(axis=(1, 2)), (drawn | mask).sum(axis=(1, 2))
+    return np.where(mask.any(axis=(1, 2)), both / np.maximum(either, 1), np.nan)

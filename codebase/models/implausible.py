@@ -23,10 +23,9 @@ def break_bodies(rotmats: Rotmats, betas: Betas, generator: torch.Generator | No
     shape blown up as well, half of those with the pose left whole.
     """
     count = len(rotmats)
-    ways = (_jittered, _random, _exaggerated, _halves, _shuffled, _wrong_side)
-    chosen = torch.randint(len(ways), (count,), generator=generator)
+    chosen = torch.randint(len(WAYS), (count,), generator=generator)
     broken = rotmats.clone()
-    for number, way in enumerate(ways):
+    for number, way in enumerate(WAYS.values()):
         mine = (chosen == number).nonzero()[:, 0].to(rotmats.device)
         if len(mine):
             broken[mine] = way(rotmats, mine, _Random(rotmats, generator))
@@ -36,6 +35,16 @@ def break_bodies(rotmats: Rotmats, betas: Betas, generator: torch.Generator | No
     broken[:, 0] = rotmats[:, 0]
     factor = 1.5 + 3 * torch.rand(count, 1, generator=generator).to(betas)
     return broken, torch.where((dice < 0.25)[:, None], _blown_up(betas, factor), betas)
+
+
+def break_by(
+    name: str, rotmats: Rotmats, betas: Betas, generator: torch.Generator | None = None
+) -> tuple[Rotmats, Betas]:
+    """Break every body in one way: a name of WAYS (shapes stay), or SHAPE (shapes are blown up, poses stay)."""
+    if name == SHAPE:
+        return rotmats, _blown_up(betas, 1.5 + 3 * torch.rand(len(betas), 1, generator=generator).to(betas))
+    broken = WAYS[name](rotmats, torch.arange(len(rotmats), device=rotmats.device), _Random(rotmats, generator))
+    return torch.cat([rotmats[:, :1], broken[:, 1:]], dim=1), betas
 
 
 class _Random:
@@ -99,3 +108,14 @@ def _blown_up(betas: Tensor, factor: Tensor) -> Tensor:
     """Shapes of at least 1.5 times the usual norm (the square root of 10), in the direction that they had."""
     norm = betas.norm(dim=1, keepdim=True).clamp_min(1e-3)
     return betas / norm * factor * betas.shape[1] ** 0.5
+
+
+WAYS: dict[str, Way] = {
+    "jittered": _jittered,
+    "random": _random,
+    "exaggerated": _exaggerated,
+    "halves": _halves,
+    "shuffled": _shuffled,
+    "wrong_side": _wrong_side,
+}
+SHAPE = "shape"

@@ -7,11 +7,17 @@ alone, and all together), has no BatchNorm, and gives one logit whose sigmoid is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from codebase.config import PriorConfig
+from codebase.models.gan2018 import Gan2018
+from codebase.models.mixture import MixturePrior
 from codebase.models.rotations import from_6d, to_6d
 
 BODY_JOINTS = 23
@@ -73,6 +79,31 @@ class Prior(nn.Module):
             ]
             low, high = (low, right) if losses[0] < losses[1] else (left, high)
         self.temperature.fill_((low + high) / 2).exp_()
+
+    def uncalibrated(self) -> None:
+        """Forget the calibration."""
+        self.temperature.fill_(1.0)
+
+
+AnyPrior = Prior | MixturePrior | Gan2018
+
+
+def build(section: PriorConfig) -> AnyPrior:
+    """The prior of a section, untrained."""
+    if section.kind == "mixture":
+        return MixturePrior(section.components)
+    return Prior(section.width) if section.kind == "discriminator" else Gan2018(section.width)
+
+
+def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> AnyPrior:
+    """The prior of a checkpoint (its `config` and part "prior"), frozen and in eval mode.
+
+    Raises:
+        KeyError, RuntimeError: the weights are those of another network.
+    """
+    prior = build(PriorConfig.model_validate(config))
+    prior.load_state_dict(weights)
+    return prior.requires_grad_(False).eval()
 
 
 class Generator(nn.Module):

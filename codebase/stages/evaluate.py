@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,20 @@ from codebase import metrics
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config
 from codebase.data.bodies import Bodies, bodies_in_im
+from codebase.data.index import frame_key
+from codebase.data.store import CropStore
 from codebase.errors import DataError
 from codebase.files import open_h5, write_json
 from codebase.skeleton import H36M_ACTS
+from codebase.stages import _body_figures as figures
+from codebase.stages._fit_figures import fit_figures
+from codebase.training.state import load_checkpoint
 
-VERSION = 2
+VERSION = 3
 log = logging.getLogger("posemill.evaluate")
 PerSample = Float[ndarray, " samples"]
 M_TO_MM = 1000.0
+_KEY = ("subject", "action", "subaction", "camera", "frame")
 _CHUNK = 64
 
 
@@ -44,7 +50,17 @@ class Rows:
         return Rows(self.subject[which], self.action[which])
 
 
-def run(config: Config, *, predictions: Path, bodies: list[Path], body: Path, output: Path) -> None:
+def run(
+    config: Config,
+    *,
+    predictions: Path,
+    bodies: list[Path],
+    body: Path,
+    output: Path,
+    crops: Sequence[Path] = (),
+    prior: Path | None = None,
+    fitted: Sequence[Path] = (),
+) -> None:
     """Write metrics.json.
 
     Args:
@@ -53,6 +69,10 @@ def run(config: Config, *, predictions: Path, bodies: list[Path], body: Path, ou
         bodies: {dataset}/truth/S{n}.h5 of the test subjects; none where there are no true bodies.
         body: body file in SMPL layout.
         output: metrics.json.
+        crops: crops/S{n}.h5 of the test subjects, for their masks; without any, silhouettes are not measured.
+        prior: the prior's checkpoint, whose held-out figures are repeated; None: they are left out.
+        fitted: bodies/S{n}.h5 of the test subjects. Where there are true bodies the fits are measured; where there are
+            none vertex errors are against the fits, and named so (against_fitted/...).
 
     Raises:
         DataError: a file is missing or not in its format, or nothing could be measured.
@@ -72,17 +92,50 @@ def run(config: Config, *, predictions: Path, bodies: list[Path], body: Path, ou
         else:
             log.info("no true poses: joint figures are left out")
         keys = {name: file[f"frames/{name}"][:] for name in ("subject", "action", "subaction", "frame")}
-        known, truth = bodies_in_im(bodies, keys, file["frames/R_world_im"][:])
+        known, truth = bodies_in_im(bodies or fitted, keys, file["frames/R_world_im"][:])
         among = np.isin(known, chosen)
         known, truth = known[among], truth.take(np.flatnonzero(among))
+        layer = BodyLayer(load_body(body))
         if len(known):
-            found |= groups(vertex_errors(file, known, truth, BodyLayer(load_body(body))), rows.take(known))
+            errors = _vertex_figures(file, known, truth, layer, rows, groups)
+            found |= errors if bodies else {f"against_fitted/{name}": value for name, value in errors.items()}
         else:
             log.info("no true bodies: vertex figures are left out")
+        if crops:
+            store = CropStore(crops, frame_key(*(file[f"frames/{name}"][:] for name in _KEY)))
+            masked = chosen[store.has_mask[chosen]]
+            if len(masked):
+                found |= groups(figures.silhouette_ious(file, masked, store, layer), rows.take(masked))
+    if bodies and fitted:
+        found |= fit_figures(fitted, bodies, layer)
+    if prior is not None:
+        found |= prior_figures(prior)
     if not np.isfinite(list(found.values())).all():
         raise DataError("A figure is not finite.", where=predictions, mend="delete it and run predict again")
     write_json(output, found)
     log.info("wrote %d figures to %s", len(found), output)
+
+
+def _vertex_figures(
+    file: h5py.File,
+    known: Int[ndarray, " known"],
+    truth: Bodies,
+    layer: BodyLayer,
+    rows: Rows,
+    groups: Callable[[Mapping[str, PerSample], Rows], dict[str, float]],
+) -> dict[str, float]:
+    """Figures that need true bodies: vertex errors, also by where people face, and how wrong that is."""
+    errors, here = vertex_errors(file, known, truth, layer), rows.take(known)
+    facing_deg = metrics.facing_deg(truth.rotmats[:, 0].astype(np.float64), file["frames/R_world_im"][:][known])
+    found = groups(errors, here) | groups(figures.by_facing(errors, facing_deg), here)
+    return found | groups(figures.heading_errors(file, known, facing_deg), here) | figures.in_bins(errors, facing_deg)
+
+
+def prior_figures(checkpoint: Path) -> dict[str, float]:
+    """The prior's last figures on held-out poses, as its training left them in its history: prior/auc and so on."""
+    history = load_checkpoint(checkpoint).history
+    last = next((entry for entry in reversed(history) if any(name.startswith("val/") for name in entry)), {})
+    return {f"prior/{name.removeprefix('val/')}": value for name, value in last.items() if name.startswith("val/")}
 
 
 def _chosen(config: Config, file: h5py.File) -> Int[ndarray, " chosen"]:

@@ -1,4 +1,4 @@
-"""Train the prior on bodies: real poses against broken and generated ones, in equal numbers, one update each."""
+"""Train the prior on bodies, and measure it on held-out ones: real against broken, in every way of breaking."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import roma
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from codebase.body.arrays import load_body
 from codebase.config import Config, PriorConfig
 from codebase.data.batches import Frames
-from codebase.data.poses import read_poses
-from codebase.models.implausible import break_bodies
-from codebase.models.prior import Generator, Prior
-from codebase.models.rotations import chordal_mean
+from codebase.data.poses import pose_files, read_poses
+from codebase.models.gan2018 import Gan2018Generator
+from codebase.models.implausible import SHAPE, WAYS, break_bodies, break_by
+from codebase.models.mixture import MixturePrior
+from codebase.models.prior import AnyPrior, Generator, Prior, build
+from codebase.models.rotations import FACING_CAMERA, chordal_mean
 from codebase.synthetic.motion import sample_poses
-from codebase.training import loop, optim
+from codebase.training import loop, optim, roc
 from codebase.training.budget import left
-from codebase.training.precision import autocast
+from codebase.training.prior_lesson import Duel2018, Refine, Spar
 from codebase.training.runtime import prepare
 from codebase.training.state import run_digest
-from codebase.training.team import team
 
-VERSION = 2
+VERSION = 3
 log = logging.getLogger("posemill.train_prior")
 
 
@@ -59,22 +59,26 @@ def run(config: Config, *, body: Path, output: Path, budget_s: float | None = No
     device = prepare(config.runtime, section.seed)
     train, held_out = collect(section, body)
     log.info("%d poses to train on, %d held out", len(train.betas), len(held_out.betas))
+    trial = Trial.of(held_out, section.seed, device)
+    modules, optimizers, update = _taught(section, train, device)
+    prior = cast(AnyPrior, modules["prior"])
     mean = chordal_mean(train.rotmats)
-    prior, generator = Prior(section.width).to(device), Generator(mean, section.width).to(device)
-    optimizers = {"prior": optim.adam(section, prior), "generator": optim.adam(section, generator)}
+    mean[0] = torch.eye(3)
     extra = {"mean_rotmats": mean, "val_auc": torch.zeros(()), "val_log_loss": torch.zeros(())}
-    trial = _fixed_trial(held_out, section.seed)
+    extra |= {"roc_fpr": torch.from_numpy(roc.GRID).float()}
+    extra |= {"roc_tpr": torch.zeros(1 + len(trial.broken), len(roc.GRID))}
 
     def validate() -> dict[str, float]:
-        figures = assess(prior, *(part.to(device) for part in trial))
         # the last validation comes right before the checkpoint is written, so these are the final model's
-        extra["val_auc"].fill_(figures["auc"])
-        extra["val_log_loss"].fill_(figures["log_loss"])
-        return figures
+        found, curves = assess(prior, trial)
+        extra["val_auc"].fill_(found["auc"])
+        extra["val_log_loss"].fill_(found["log_loss"])
+        extra["roc_tpr"].copy_(curves)
+        return found
 
     loop.fit(
         section,
-        modules={"prior": prior, "generator": generator},
+        modules=modules,
         optimizers=optimizers,
         batches=Frames(
             # no share: every process sees the whole batch, see Spar
@@ -84,7 +88,7 @@ def run(config: Config, *, body: Path, output: Path, budget_s: float | None = No
             seed=section.seed,
             device=device,
         ),
-        update=Spar(section, prior, generator, optimizers),
+        update=update,
         validate=validate,
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[body, *_files(section)]),
@@ -93,63 +97,26 @@ def run(config: Config, *, body: Path, output: Path, budget_s: float | None = No
     )
 
 
-class Spar:
-    """One update of the discriminator, one of the generator."""
-
-    def __init__(
-        self,
-        section: PriorConfig,
-        prior: Prior,
-        generator: Generator,
-        optimizers: dict[str, torch.optim.Optimizer],
-    ) -> None:
-        self.section, self.prior, self.generator, self.optimizers = section, prior, generator, optimizers
-        self.judge, self.make = team().wrap(prior, _judge_both), team().wrap(generator, Generator.__call__)
-
-    def __call__(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Losses of one step on real bodies (`rotmats`, `betas`): of the whole batch also in a team."""
-        prior, clip, crew = self.prior, self.section.gradient_clip, team()
-        prior.temperature.fill_(1.0)  # what a validation calibrated holds for its weights only
-        rotmats, betas = batch["rotmats"], batch["betas"]
-        made = round(self.section.generated * len(betas))
-        # bodies are broken with parts of others, so all processes break all of them alike, and then take their shares
-        wrong_rotmats, wrong_betas = break_bodies(rotmats[made:], betas[made:], crew.generator)
-        noise = torch.randn(max(made, 2), self.generator.noise, generator=crew.generator).to(betas)
-        low = self.section.smoothing
-        with autocast(self.section.precision, betas.device):
-            own = self.make(noise[crew.rank :: crew.size])
-            fake_rotmats, fake_betas = (part.detach() for part in (own if crew.size == 1 else self.generator(noise)))
-            on_real, on_wrong = self.judge(
-                *map(crew.mine, (rotmats, betas)),
-                crew.mine(torch.cat([wrong_rotmats, fake_rotmats[:made]])),
-                crew.mine(torch.cat([wrong_betas, fake_betas[:made]])),
-            )
-        loss = _cross_entropy(on_real.float(), 1 - low) + _cross_entropy(on_wrong.float(), low)
-        losses = {
-            "prior": loss,
-            "accuracy": ((on_real > 0).float().mean() + (on_wrong < 0).float().mean()) / 2,
-            "gradient_norm": optim.step(loss, self.optimizers["prior"], clip),
-        }
-        if made >= 2:
-            with autocast(self.section.precision, betas.device):
-                fooled = prior.loss(*own) if crew.size == 1 else _shared_loss(prior, own, len(noise))
-            losses["generator_gradient_norm"] = optim.step(fooled, self.optimizers["generator"], clip)
-            losses["generator"] = fooled
-        return losses
-
-
-def _judge_both(prior: Prior, *bodies: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of real and of wrong bodies (rotations and betas of each)."""
-    return prior(*bodies[:2]), prior(*bodies[2:])
-
-
-def _shared_loss(prior: Prior, own: tuple[Tensor, Tensor], count: int) -> Float[Tensor, ""]:
-    """`prior.loss` of bodies of which processes have unequal shares, `count` in all."""
-    return functional.softplus(-prior(*own)).sum() * (team().size / count)
-
-
-def _cross_entropy(logits: Float[Tensor, " batch"], label: float) -> Float[Tensor, ""]:
-    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+def _taught(
+    section: PriorConfig, train: Collection, device: torch.device
+) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], loop.Update]:
+    """The prior, its sparring partner if it has one, their optimisers, and what they learn in a step."""
+    prior = build(section).to(device)
+    if isinstance(prior, MixturePrior):
+        rotmats = train.rotmats.to(device)
+        prior.begin(rotmats, train.betas.to(device), torch.Generator().manual_seed(section.seed))
+        return {"prior": prior}, {}, Refine(prior, rotmats)
+    if isinstance(prior, Prior):
+        mean = chordal_mean(train.rotmats)
+        mean[0] = torch.eye(3)
+        partner: nn.Module = Generator(mean, section.width).to(device)
+    else:
+        partner = Gan2018Generator().to(device)
+    modules: dict[str, nn.Module] = {"prior": prior, "generator": partner}
+    optimizers = {name: optim.adam(section, module) for name, module in modules.items()}
+    if isinstance(prior, Prior):
+        return modules, optimizers, Spar(section, prior, cast(Generator, partner), optimizers)
+    return modules, optimizers, Duel2018(section, prior, cast(Gan2018Generator, partner), optimizers)
 
 
 def collect(section: PriorConfig, body: Path) -> tuple[Collection, Collection]:
@@ -157,7 +124,7 @@ def collect(section: PriorConfig, body: Path) -> tuple[Collection, Collection]:
     held = max(32, round(section.count * section.held_out))
     if section.poses is not None:
         train, kept = read_poses(section.poses, section.count, section.seed, section.held_out)
-        return _collection(*train), _collection(*kept)
+        return _faced(section, _collection(*train), _collection(*kept))
     rest, _ = load_body(body).joint_shape_map
     parts = []
     for number, count in enumerate((max(section.count - held, 32), held)):
@@ -166,6 +133,17 @@ def collect(section: PriorConfig, body: Path) -> tuple[Collection, Collection]:
         parts.append(
             _collection(sample_poses(count, 2 * section.seed + number, rest), rng.standard_normal((count, 10)))
         )
+    return _faced(section, *parts)
+
+
+def _faced(section: PriorConfig, *parts: Collection) -> tuple[Collection, Collection]:
+    """Turned at random about the vertical, before the camera, for the one kind of prior that looks at it."""
+    if section.kind == "gan2018":
+        rng = torch.Generator().manual_seed(section.seed)
+        for part in parts:
+            angle = 2 * torch.pi * torch.rand(len(part.betas), 1, generator=rng)
+            turn = roma.rotvec_to_rotmat(angle * torch.tensor([0.0, 1.0, 0.0]))
+            part.rotmats[:, 0] = torch.tensor(FACING_CAMERA) @ turn
     return parts[0], parts[1]
 
 
@@ -174,39 +152,57 @@ def _collection(poses_rad: np.ndarray, betas: np.ndarray) -> Collection:
     return Collection(roma.rotvec_to_rotmat(vectors), torch.from_numpy(np.ascontiguousarray(betas, np.float32)))
 
 
-def _fixed_trial(held_out: Collection, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Held-out bodies and as many broken ones, always the same: rotations, betas, and 1 for real."""
-    rng = torch.Generator().manual_seed(seed)
-    broken, betas = break_bodies(held_out.rotmats, held_out.betas, rng)
-    real = torch.arange(2 * len(betas)) < len(betas)
-    return torch.cat([held_out.rotmats, broken]), torch.cat([held_out.betas, betas]), real.float()
+@dataclass(frozen=True)
+class Trial:
+    """Held-out bodies and what they are told from, always the same.
+
+    Attributes:
+        rotmats, betas, real: held-out bodies and as many broken ones in a mixture of ways; 1 for a held-out one.
+        broken: the same bodies, all broken in one way, by its name.
+    """
+
+    rotmats: Float[Tensor, "bodies 24 3 3"]
+    betas: Float[Tensor, "bodies 10"]
+    real: Float[Tensor, " bodies"]
+    broken: dict[str, Collection]
+
+    @classmethod
+    def of(cls, held_out: Collection, seed: int, device: torch.device) -> Trial:
+        """Break the held-out bodies."""
+        rng = torch.Generator().manual_seed(seed)
+        mixed, shapes = break_bodies(held_out.rotmats, held_out.betas, rng)
+        real = torch.arange(2 * len(shapes)) < len(shapes)
+        ways = {
+            way: Collection(*(part.to(device) for part in break_by(way, held_out.rotmats, held_out.betas, rng)))
+            for way in (*WAYS, SHAPE)
+        }
+        rotmats, betas = torch.cat([held_out.rotmats, mixed]), torch.cat([held_out.betas, shapes])
+        return cls(rotmats.to(device), betas.to(device), real.float().to(device), ways)
 
 
-def assess(
-    prior: Prior,
-    rotmats: Float[Tensor, "bodies 24 3 3"],
-    betas: Float[Tensor, "bodies 10"],
-    real: Float[Tensor, " bodies"],
-) -> dict[str, float]:
-    """Calibrate on one half of held-out bodies, measure on the other: AUC, log loss, calibration error."""
-    prior.temperature.fill_(1.0)
-    logits = prior(rotmats, betas)
-    prior.calibrate(logits[::2], real[::2])
-    return figures((logits / prior.temperature)[1::2], real[1::2])
+def assess(prior: AnyPrior, trial: Trial) -> tuple[dict[str, float], Float[Tensor, "curves points"]]:
+    """Calibrate on one half of held-out bodies, measure on the other; against each way of breaking on all of them.
+
+    Returns:
+        Figures (`roc.figures`; of a way with its name behind a slash), and true positive rates at `roc.GRID`, first
+        against the mixture of ways, then against each. A calibration changes no order, so it changes none of these.
+    """
+    prior.uncalibrated()
+    raw = prior(trial.rotmats[::2], trial.betas[::2])
+    prior.calibrate(raw, trial.real[::2])
+    logits = prior(trial.rotmats, trial.betas)
+    found = roc.figures(logits[1::2], trial.real[1::2])
+    real, mixed = (_scores(logits[trial.real == label]) for label in (1, 0))
+    wrong = {way: _scores(prior(bodies.rotmats, bodies.betas)) for way, bodies in trial.broken.items()}
+    for way, scores in wrong.items():
+        found |= {f"{name}/{way}": value for name, value in roc.rates(real, scores).items()}
+    curves = np.stack([roc.true_positive_rates(real, scores, roc.GRID) for scores in (mixed, *wrong.values())])
+    return found, torch.from_numpy(curves).float()
 
 
-def figures(logits: Float[Tensor, " bodies"], real: Float[Tensor, " bodies"]) -> dict[str, float]:
-    """AUC (chance that a real body outscores a wrong one), log loss (nats), expected calibration error."""
-    is_real = real.cpu().numpy() > 0.5
-    ranks = rankdata(logits.cpu().numpy())
-    positives, negatives = int(is_real.sum()), int((~is_real).sum())
-    auc = (ranks[is_real].sum() - positives * (positives + 1) / 2) / max(positives * negatives, 1)
-    chance = torch.sigmoid(logits).cpu().numpy()
-    bins = np.minimum((chance * 10).astype(int), 9)
-    error = sum((bins == b).mean() * abs(chance[bins == b].mean() - is_real[bins == b].mean()) for b in np.unique(bins))
-    log_loss = functional.binary_cross_entropy_with_logits(logits, real)
-    return {"auc": float(auc), "log_loss": float(log_loss), "calibration_error": float(error)}
+def _scores(logits: Float[Tensor, " bodies"]) -> Float[np.ndarray, " bodies"]:
+    return logits.cpu().double().numpy()
 
 
 def _files(section: PriorConfig) -> list[Path]:
-    return [] if section.poses is None else sorted(section.poses.rglob("*.npz"))
+    return [] if section.poses is None else pose_files(section.poses)

@@ -23,7 +23,7 @@ from codebase.data.scratch import near
 from codebase.errors import DataError
 from codebase.geometry import crop_intrinsics
 from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
-from codebase.models.prior import Prior
+from codebase.models.prior import AnyPrior, restore
 from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import SmplHead, build, split
 from codebase.training import loop, optim
@@ -33,7 +33,7 @@ from codebase.training.smpl_lesson import MM_TO_M, VIEW_COLUMNS, Lesson, joints_
 from codebase.training.state import Batch, load_checkpoint, run_digest
 from codebase.training.team import team
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger("posemill.train_smpl")
 
 
@@ -97,17 +97,16 @@ def run(
     )
 
 
-def frozen_prior(checkpoint: Path) -> tuple[Prior, Float[Tensor, "24 3 3"]]:
+def frozen_prior(checkpoint: Path) -> tuple[AnyPrior, Float[Tensor, "24 3 3"]]:
     """The prior at rest, and the mean pose of its poses, upright before the camera."""
     found = load_checkpoint(checkpoint)
     try:
-        judge = Prior(int(found.config["width"]))
-        judge.load_state_dict(found.part("prior"))
+        judge = restore(found.config, found.part("prior"))
         mean = found.extra["mean_rotmats"].clone()
     except (KeyError, RuntimeError) as error:
         raise DataError(f"The checkpoint holds no prior: {error}", where=checkpoint) from None
     mean[0] = torch.tensor(FACING_CAMERA)
-    return judge.requires_grad_(False).eval(), mean
+    return judge, mean
 
 
 @dataclass(frozen=True)

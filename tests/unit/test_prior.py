@@ -13,6 +13,7 @@ from codebase.errors import DataError
 from codebase.models.implausible import break_bodies
 from codebase.models.prior import Generator, Prior
 from codebase.stages import train_prior
+from codebase.training import roc
 from codebase.training.state import load_checkpoint
 
 
@@ -67,8 +68,8 @@ def test_calibration_recovers_a_known_temperature() -> None:
 
 def test_figures_of_a_perfect_and_of_a_blind_judge() -> None:
     real = (torch.arange(1000) < 500).float()
-    perfect = train_prior.figures(10 * (real - 0.5), real)
-    blind = train_prior.figures(torch.zeros(1000), real)
+    perfect = roc.figures(10 * (real - 0.5), real)
+    blind = roc.figures(torch.zeros(1000), real)
     assert perfect["auc"] == 1
     assert blind["auc"] == pytest.approx(0.5)
     assert blind["calibration_error"] == pytest.approx(0, abs=1e-6)

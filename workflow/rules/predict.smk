@@ -1,7 +1,7 @@
 """Predictions on the test subjects, their errors, the page.
 
 INPUTS: {root}/index_test.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl, all checkpoints, the body file,
-        {bodies}/S{subject}.h5 where the dataset has them
+        {bodies}/S{subject}.h5 where the dataset has them, {root}/bodies/S{subject}.h5 where some are fitted
 OUTPUTS: {root}/predictions.h5, {root}/results.csv, {root}/meshes/, {root}/metrics.json, {root}/report.html
 Steps: predict -> evaluate -> report
 """
@@ -49,8 +49,11 @@ rule evaluate:
         config=RUN_CONFIG,
         predictions=PATHS.predictions,
         bodies=body_files(TEST),
+        fitted=fitted_files(TEST),
         body=CONFIG.dataset.body,
-        checked=gate("predictions", "bodies", subjects=TEST),
+        crops=each(PATHS.crops, TEST),
+        prior=PATHS.checkpoint("prior"),
+        checked=gate("predictions", "bodies", "fitted", "prior", subjects=TEST),
     output:
         metrics=PATHS.metrics,
     log:
@@ -68,7 +71,8 @@ rule evaluate:
         "Measure the predictions."
     shell:
         "python -m codebase evaluate --config {input.config:q} --predictions {input.predictions:q}"
-        " --bodies {input.bodies:q} --body {input.body:q} --output {output.metrics:q} 2> {log:q}"
+        " --bodies {input.bodies:q} --fitted {input.fitted:q} --body {input.body:q} --crops {input.crops:q} --prior {input.prior:q}"
+        " --output {output.metrics:q} 2> {log:q}"
 
 
 rule report:
