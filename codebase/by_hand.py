@@ -19,7 +19,7 @@ def train(config: Config) -> None:
     """
     paths = Paths(config)
     subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
-    bodies = [paths.bodies / f"S{subject}.h5" for subject in subjects] if paths.bodies else []
+    bodies = [paths.label_bodies / f"S{subject}.h5" for subject in subjects] if paths.label_bodies else []
     crops = [paths.crops(subject) for subject in subjects]
     inputs = {"index_train": paths.index("train"), "index_val": paths.index("val"), "body": config.dataset.body}
     _require([*inputs.values(), *crops, *bodies], target=paths.index("train"))

@@ -51,6 +51,23 @@ class Paths:
         return dataset.kind == "extract" and dataset.bodies is None and self.config.extract.door in DOORS_WITH_BODIES
 
     @property
+    def fits_bodies(self) -> bool:
+        """Whether training and figures use fitted bodies: where the dataset has none, or the config says so."""
+        use = self.config.fit_bodies.use
+        return use == "always" or (use == "auto" and self.bodies is None)
+
+    @property
+    def measures_fits(self) -> bool:
+        """Whether bodies are fitted to test subjects to be compared with the dataset's own."""
+        section = self.config.fit_bodies
+        return section.use != "never" and self.bodies is not None and (self.fits_bodies or section.measure_every > 0)
+
+    @property
+    def label_bodies(self) -> Path | None:
+        """Folder of S{n}.h5 of which train_hmr learns: fitted ones, the dataset's, or None."""
+        return self.root / "bodies" if self.fits_bodies else self.bodies
+
+    @property
     def run_config(self) -> Path:
         """The merged config of this run, defaults included."""
         return self.root / "config.yaml"
@@ -61,6 +78,10 @@ class Paths:
     def extracted(self, subject: int | str) -> Path:
         """What stands for the extracted frames of a subject: what is there, what was left out and why."""
         return self.dataset / "extracted" / f"S{subject}.json"
+
+    def fitted(self, subject: int | str) -> Path:
+        """SMPL parameters fitted to the subject's joints and masks."""
+        return self.root / "bodies" / f"S{subject}.h5"
 
     def background(self, subject: int | str) -> Path:
         return self.data_root / "backgrounds" / f"background_subject{subject}.npy"
@@ -109,7 +130,7 @@ class Paths:
         """The markers of all artefacts of a kind: of some subjects' only where `subjects` names them."""
         if what == "index":
             return tuple(self.checked(what, split) for split in ("train", "val", "test"))
-        if what in ("backgrounds", "bodies", "crops", "embeddings"):
+        if what in ("backgrounds", "bodies", "fitted", "crops", "embeddings"):
             return tuple(self.checked(what, f"S{s}") for s in tuple(subjects) or self.config.split.subjects)
         return (self.checked(what),)
 

@@ -1,6 +1,7 @@
 """The one schema: strict, frozen, free of heavy imports (the DAG is built from it)."""
 
 from codebase.config.base import Section, apply_overrides, load_config, nearest, to_yaml, validate_config
+from codebase.config.bodies import FitBodiesConfig
 from codebase.config.data import (
     BackgroundsConfig,
     CropsConfig,
@@ -32,6 +33,7 @@ __all__ = [
     "EncDecConfig",
     "EvaluateConfig",
     "ExtractConfig",
+    "FitBodiesConfig",
     "HmrConfig",
     "PoseConfig",
     "PredictConfig",

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from codebase.config.base import Section, load_config
+from codebase.config.bodies import FitBodiesConfig
 from codebase.config.data import (
     BackgroundsConfig,
     CropsConfig,
@@ -51,6 +52,7 @@ class Config(Section):
     extract: ExtractConfig = ExtractConfig()
     backgrounds: BackgroundsConfig = BackgroundsConfig()
     crops: CropsConfig = CropsConfig()
+    fit_bodies: FitBodiesConfig = FitBodiesConfig()
     enc_dec: EncDecConfig = EncDecConfig()
     embed: EmbedConfig = EmbedConfig()
     pose: PoseConfig = PoseConfig()
@@ -101,6 +103,7 @@ STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "backgrounds": ("dataset", "backgrounds"),
     "index": ("dataset", "split"),
     "crops": ("dataset", "crops"),
+    "fit_bodies": ("fit_bodies",),
     "train_enc_dec": ("enc_dec",),
     "embed": ("embed",),
     "train_pose": ("pose",),

@@ -1,4 +1,4 @@
-"""True bodies: the files `{dataset}/truth/S{n}.h5`, for rows of frames, in their crops' im frames."""
+"""Files of bodies (true, given or fitted ones), for rows of frames, in the im frames of their crops."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bodies_in_im(
     keys: Mapping[str, Int[ndarray, " rows"]],
     R_world_im: Float[ndarray, "rows 3 3"],
 ) -> tuple[Int[ndarray, " known"], Bodies]:
-    """The true bodies of frames, global orientation in each frame's im frame: R_im = R_world_im R_world.
+    """The bodies of frames, global orientation in each frame's im frame: R_im = R_world_im R_world.
 
     Args:
         paths: files S{subject}.h5 of any subjects.
@@ -51,7 +51,8 @@ def bodies_in_im(
         R_world_im: of each row's crop.
 
     Returns:
-        The rows that have a body, ascending, and their bodies. Sequences or frames without one are no error.
+        The rows that have a body, ascending, and their bodies. Sequences or frames without one are no error, and
+        fitted ones that were not kept count as none.
 
     Raises:
         DataError: a file is missing, of another format, or its shapes are wrong.
@@ -104,7 +105,13 @@ def _parse(name: str, path: Path) -> tuple[int, int]:
 def _pose(group: h5py.Group, path: Path) -> Float[ndarray, "frames 24 3"]:
     if "pose_rad" not in group or group["pose_rad"].shape[1:] != (24, 3):
         raise DataError(f"{group.name}/pose_rad is missing or has another shape.", where=path, expected="(N, 24, 3)")
-    return np.asarray(group["pose_rad"], dtype=np.float64)
+    pose = np.asarray(group["pose_rad"], dtype=np.float64)
+    if "kept" in group:  # fitted bodies that explain their frame badly are none
+        kept = np.asarray(group["kept"], dtype=bool)
+        if kept.shape != pose.shape[:1]:
+            raise DataError(f"{group.name}/kept has another length than pose_rad.", where=path)
+        pose[~kept] = np.nan
+    return pose
 
 
 def _matrices(pose_rad: Float[ndarray, "frames 24 3"]) -> Float[ndarray, "frames 24 3 3"]:

@@ -1,10 +1,38 @@
-"""SMPL bodies: from the embedding (joints, silhouettes, a prior), and from images (iterative regressor).
+"""SMPL bodies: fitted to joints and masks, from the embedding (joints, silhouettes, a prior), and from images (iterative regressor).
 
 INPUTS: the body file, {root}/index_{train,val}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl,
-        {bodies}/S{subject}.h5 where the dataset has them
-OUTPUTS: {root}/runs/{prior.name}/model_{steps}.pt, {root}/runs/{smpl.name}/model_{steps}.pt, {root}/runs/{hmr.name}/model_{steps}.pt
-Steps: train_prior -> train_smpl; train_hmr
+        {bodies}/S{subject}.h5 where the dataset has them; the masks of the dataset tree
+OUTPUTS: {root}/bodies/S{subject}.h5 (fit_bodies.use), {root}/runs/{prior.name}/model_{steps}.pt, {root}/runs/{smpl.name}/model_{steps}.pt, {root}/runs/{hmr.name}/model_{steps}.pt
+Steps: train_prior -> train_smpl; fit_bodies -> train_hmr
 """
+
+if fitted_files(TEST):
+
+    rule fit_bodies:
+        input:
+            config=RUN_CONFIG,
+            index=indices_of_subject,
+            body=CONFIG.dataset.body,
+            checked=gate_of_indices,
+        output:
+            bodies=PATHS.fitted("{subject}"),
+        log:
+            PATHS.log("fit_bodies", "S{subject}"),
+        conda:
+            ENVIRONMENT
+        threads: WORKERS
+        resources:
+            mem_mb=memory(8000),
+            runtime=720,
+        params:
+            version=stage_version("fit_bodies"),
+            section=section("fit_bodies"),
+            every=fitted_sequences(),
+        message:
+            "Fit bodies to the joints and masks of subject {wildcards.subject}."
+        shell:
+            "python -m codebase fit-bodies --config {input.config:q} --subject {wildcards.subject} --index {input.index:q}"
+            " --body {input.body:q} --every {params.every} --output {output.bodies:q} 2> {log:q}"
 
 
 rule train_prior:
@@ -71,9 +99,9 @@ rule train_hmr:
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),
         crops=each(PATHS.crops, TRAIN),
-        bodies=body_files(TRAIN),
+        bodies=label_files(TRAIN),
         body=CONFIG.dataset.body,
-        checked=gate("crops", "bodies", subjects=TRAIN),
+        checked=gate("crops", subjects=TRAIN) + gate_of_labels(TRAIN),
     output:
         checkpoint=PATHS.checkpoint("hmr"),
     log:

@@ -9,11 +9,11 @@ reason to run), and the marker says the same whenever the same files pass (Snake
 inputs). After a change of the checks themselves, old artefacts are checked by hand: `python -m codebase check ...`.
 
 INPUTS: {root}/index_{train,val,test}.h5, {root}/backgrounds/background_subject{subject}.npy, {bodies}/S{subject}.h5,
-        {root}/crops/S{subject}.h5, {root}/runs/{network}/model_{steps}.pt,
+        {root}/bodies/S{subject}.h5, {root}/crops/S{subject}.h5, {root}/runs/{network}/model_{steps}.pt,
         {root}/embeddings/{enc_dec.name}/S{subject}.pkl, {root}/predictions.h5
-OUTPUTS: {root}/checks/{index_{split},backgrounds_S{subject},bodies_S{subject},crops_S{subject},embeddings_S{subject}}.json,
+OUTPUTS: {root}/checks/{index_{split},backgrounds_S{subject},bodies_S{subject},fitted_S{subject},crops_S{subject},embeddings_S{subject}}.json,
          {root}/checks/{enc_dec,pose,prior,smpl,hmr,predictions}.json
-Steps: check_index, check_backgrounds, check_bodies, check_crops, check_{enc_dec,pose,prior,smpl,hmr}, check_embeddings, check_predictions
+Steps: check_index, check_backgrounds, check_bodies, check_fitted, check_crops, check_{enc_dec,pose,prior,smpl,hmr}, check_embeddings, check_predictions
 """
 
 
@@ -78,6 +78,29 @@ if PATHS.bodies:
             runtime=60,
         message:
             "Check the SMPL parameters of subject {wildcards.subject}."
+        shell:
+            "python -m codebase check --config {input.config:q} --what bodies --files {input.files:q}"
+            " --output {output.marker:q} 2> {log:q}"
+
+
+if fitted_files(TEST):
+
+    rule check_fitted:
+        input:
+            config=RUN_CONFIG,
+            files=[PATHS.fitted("{subject}")],
+        output:
+            marker=PATHS.checked("fitted", "S{subject}"),
+        log:
+            PATHS.log("check", "fitted_S{subject}"),
+        priority: 10
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=memory(4000),
+            runtime=60,
+        message:
+            "Check the bodies that were fitted to subject {wildcards.subject}."
         shell:
             "python -m codebase check --config {input.config:q} --what bodies --files {input.files:q}"
             " --output {output.marker:q} 2> {log:q}"

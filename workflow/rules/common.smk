@@ -185,6 +185,22 @@ def body_files(subjects):
     )
 
 
+def fitted_files(subjects):
+    """Files of fitted bodies of test subjects that evaluate reads: to measure against, or to be measured."""
+    wanted = PATHS.fits_bodies or PATHS.measures_fits
+    return each(PATHS.fitted, subjects) if wanted else []
+
+
+def label_files(subjects):
+    """Files of the bodies of which train_hmr learns; none where there are none."""
+    return each(PATHS.fitted, subjects) if PATHS.fits_bodies else body_files(subjects)
+
+
+def fitted_sequences():
+    """Every how many sequences of a subject bodies are fitted: all of them, unless they are but measured."""
+    return 1 if PATHS.fits_bodies else max(CONFIG.fit_bodies.measure_every, 1)
+
+
 def gate(*kinds, subjects=()):
     """Markers of the checks that artefacts of these kinds passed: a job that uses them waits for it (check.smk).
 
@@ -193,17 +209,38 @@ def gate(*kinds, subjects=()):
     return [
         marker
         for kind in kinds
-        if kind != "bodies" or PATHS.bodies
+        if there_is(kind)
         for marker in PATHS.markers(kind, subjects)
+    ]
+
+
+def there_is(kind):
+    """Whether artefacts of this kind, which not every run has, are part of this one."""
+    wanted = {
+        "bodies": PATHS.bodies is not None,
+        "fitted": bool(fitted_files(TEST)),
+    }
+    return wanted.get(kind, True)
+
+
+def gate_of_labels(subjects):
+    """Of the bodies of which train_hmr learns."""
+    return gate("fitted" if PATHS.fits_bodies else "bodies", subjects=subjects)
+
+
+def gate_of_indices(wildcards):
+    """Of the indices that the subject of a rule is in."""
+    return [
+        PATHS.checked("index", Path(path).stem.removeprefix("index_"))
+        for path in indices_of_subject(wildcards)
     ]
 
 
 def gate_of_crops(wildcards):
     """Of the indices that the subject of a rule is in, and of its background."""
-    splits = [Path(path).stem for path in indices_of_subject(wildcards)]
     return [
         PATHS.checked("backgrounds", f"S{wildcards.subject}"),
-        *(PATHS.checked("index", stem.removeprefix("index_")) for stem in splits),
+        *gate_of_indices(wildcards),
     ]
 
 

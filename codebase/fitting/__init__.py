@@ -1,0 +1,1 @@
+"""SMPL parameters that explain joints and masks: a closed-form start, then Gauss-Newton steps."""
