@@ -1,12 +1,11 @@
 """A body file in SMPL layout as plain arrays, and linear blend skinning without torch.
 
-Frame: SMPL's (x to the body's left, y up, z forward), metres. The free body and npz conversions load as they are;
-official SMPL pickles go through `codebase.body.pickles`.
+Frame: SMPL's (x to the body's left, y up, z forward), metres. Files are read by `codebase.body.raw`, official SMPL
+pickles through `codebase.body.pickles`.
 """
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,20 +14,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
-from codebase.body.pickles import read_official_pickle
-from codebase.body.regressors import approximate_h36m_regressor
-from codebase.errors import DataError
+from codebase.body.raw import JOINTS, POSE_FEATURES, SHAPES, checked_arrays, read_arrays
+from codebase.body.regressors import fit_h36m_regressor
 from codebase.provenance import file_digest
 from codebase.skeleton import SMPL
 
-SHAPES, POSE_FEATURES, JOINTS = 10, 207, 24
-REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-WHERE_TO_GET = (
-    "the free body comes with the repository as assets/free_body.npz (rebuilt by `python -m codebase.body.builder`); "
-    "official SMPL files need an account and a licence from https://smpl.is.tue.mpg.de (SMPL_NEUTRAL.pkl, "
-    "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl) or https://smplify.is.tue.mpg.de "
-    "(basicModel_neutral_lbs_10_207_0_v1.0.0.pkl): put the file anywhere and name it in the config"
-)
+LINEAR = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights")
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class BodyArrays:
         posedirs: vertex offsets per unit of each pose feature, (R - I) of joints 1 to 23, row-major.
         J_regressor: SMPL's 24 joints from T-posed vertices.
         J17_regressor: the 17 Human3.6M joints from posed vertices.
-        J17_is_approximate: whether the latter was made by geometry because the file has none.
+        J17_is_fitted: whether the latter was fitted when the file was read, because it brings none.
         weights: skinning weights.
         parents: parent of each joint, -1 for the root.
         faces: triangles.
@@ -60,7 +51,7 @@ class BodyArrays:
     posedirs: Float32[np.ndarray, "V 3 207"]
     J_regressor: Float32[np.ndarray, "24 V"]
     J17_regressor: Float32[np.ndarray, "17 V"]
-    J17_is_approximate: bool
+    J17_is_fitted: bool
     weights: Float32[np.ndarray, "V 24"]
     parents: Int[np.ndarray, "24"]
     faces: Int[np.ndarray, "F 3"]
@@ -68,6 +59,11 @@ class BodyArrays:
     part_names: tuple[str, ...] = ()
     landmarks: Mapping[str, Float32[np.ndarray, "3"]] = field(default_factory=dict)
     landmark_vertices: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def linear(self) -> dict[str, np.ndarray]:
+        """The arrays that say where vertices go, by the names of the file."""
+        return {key: getattr(self, key) for key in LINEAR}
 
     @cached_property
     def planes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -87,94 +83,28 @@ class BodyArrays:
 
 
 def load_body(path: Path) -> BodyArrays:
-    """Read a body file: `.npz` in SMPL layout, or an official SMPL `.pkl`.
+    """Read a body file: `.npz` in SMPL layout, or an official SMPL or SMPL+H `.pkl`.
+
+    A file without a regressor of the 17 Human3.6M joints (all licensed ones) gets one that is fitted to it.
 
     Raises:
         DataError: no such file, not such a file, arrays missing, sizes that disagree, numbers that are not finite.
     """
-    if not path.is_file():
-        raise DataError(
-            "The body file does not exist.", where=path, expected="an npz or pkl in SMPL layout", mend=WHERE_TO_GET
-        )
-    raw = _read_npz(path) if path.suffix == ".npz" else read_official_pickle(path)
-    checked = _checked(raw, path)
-    has_17 = "J17_regressor" in raw
-    regressor17 = (
-        raw["J17_regressor"] if has_17 else approximate_h36m_regressor(checked["v_template"], checked["J_regressor"])
-    )
-    names = [str(name) for name in raw.get("landmark_names", np.array([], str))]
+    arrays = checked_arrays(read_arrays(path), path)
+    names = [str(name) for name in arrays["landmark_names"]]
     return BodyArrays(
         name=path.stem,
         digest=file_digest(path),
-        v_template=checked["v_template"],
-        shapedirs=checked["shapedirs"],
-        posedirs=checked["posedirs"],
-        J_regressor=checked["J_regressor"],
-        J17_regressor=np.ascontiguousarray(regressor17, np.float32),
-        J17_is_approximate=not has_17,
-        weights=checked["weights"],
-        parents=_parents(raw["kintree_table"], path),
-        faces=checked["f"],
-        part=np.asarray(raw.get("part", np.array([], np.uint8)), np.uint8),
-        part_names=tuple(str(name) for name in raw.get("part_names", ())),
-        landmarks=dict(zip(names, np.asarray(raw.get("landmarks", np.zeros((0, 3))), np.float32), strict=True)),
-        landmark_vertices=dict(zip(names, (int(v) for v in raw.get("landmark_vertices", ())), strict=True)),
+        parents=arrays["parents"],
+        **{key: arrays[key] for key in LINEAR},
+        J17_regressor=arrays["J17_regressor"] if "J17_regressor" in arrays else fit_h36m_regressor(arrays),
+        J17_is_fitted="J17_regressor" not in arrays,
+        faces=arrays["f"],
+        part=arrays["part"].astype(np.uint8),
+        part_names=tuple(str(name) for name in arrays["part_names"]),
+        landmarks=dict(zip(names, arrays["landmarks"].astype(np.float32), strict=True)),
+        landmark_vertices=dict(zip(names, arrays["landmark_vertices"].tolist(), strict=True)),
     )
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"The body file is no npz of plain arrays: {error}", where=path, mend=WHERE_TO_GET) from None
-
-
-def _checked(raw: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    missing = [key for key in REQUIRED if key not in raw]
-    if missing:
-        raise DataError(
-            f"The body file lacks {', '.join(missing)}.", where=path, expected=f"arrays {', '.join(REQUIRED)}"
-        )
-    count = len(raw["v_template"])
-    shapes = {
-        "v_template": (count, 3),
-        "shapedirs": (count, 3, SHAPES),
-        "posedirs": (count, 3, POSE_FEATURES),
-        "J_regressor": (JOINTS, count),
-        "weights": (count, JOINTS),
-    }
-    result = {}
-    for key, shape in shapes.items():
-        array = np.asarray(raw[key])
-        array = array[..., :SHAPES] if key == "shapedirs" else array
-        if array.shape != shape or array.dtype.kind not in "fiu":
-            raise DataError(
-                f"{key} has shape {array.shape} and type {array.dtype}.",
-                where=path,
-                expected=f"numbers of shape {shape}",
-            )
-        result[key] = np.ascontiguousarray(array, np.float32)
-        if not np.isfinite(result[key]).all():
-            raise DataError(f"{key} holds numbers that are not finite.", where=path)
-    faces = np.asarray(raw["f"]).astype(np.int64)
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= count:
-        raise DataError(
-            f"f has shape {faces.shape} or names vertices that do not exist.",
-            where=path,
-            expected=f"triangles of {count} vertices",
-        )
-    result["f"] = faces.astype(np.int32)
-    return result
-
-
-def _parents(kintree: np.ndarray, path: Path) -> Int[np.ndarray, "24"]:
-    # official files mark the root's parent as -1 or as 2**32 - 1
-    parents = np.asarray(kintree).astype(np.int64)[0]
-    parents[0] = -1
-    if tuple(parents.tolist()) != SMPL.parents:
-        raise DataError("kintree_table is not SMPL's tree of 24 joints.", where=path, expected=str(SMPL.parents))
-    return parents
 
 
 def rotation_matrices(axis_angle_rad: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3 3"]:

@@ -1,117 +1,72 @@
 """Official SMPL pickles without chumpy, and without letting the pickle run anything.
 
-A pickle is a program. This unpickler admits exact (module, name) pairs only, and each of those stands for something of
-ours or for numpy's plain array construction; anything else ends the reading before it is looked up.
+A pickle is a program. This unpickler admits exact (module, name) pairs only: those that scans of the official files
+list (SMPL 1.0.0 and 1.1.0, SMPLify, SMPL+H), and numpy's own of other versions. Each stands for something of ours;
+anything else ends the reading before it is looked up. What arrays there are is built from checked parts, because
+numpy and scipy trust a pickle's types, sizes and indices.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from scipy import sparse
 
+from codebase.body.stand_ins import (
+    NDARRAY,
+    OBJECT,
+    ArrayOfBuffer,
+    Chumpy,
+    EmptyArray,
+    EncodeLatin1,
+    Ignored,
+    MakeRecorded,
+    MakeType,
+    Scalar,
+    Select,
+    SparseColumns,
+    SparseTriplets,
+    numbers,
+)
 from codebase.errors import DataError
 
-
-class _Recorded:
-    """Stands for an instance of a foreign class: keeps its state, runs none of its code."""
-
-    state: dict[str, Any]
-
-    def __init__(self, *_: object) -> None:
-        self.state = {}
-
-    def __setstate__(self, state: object) -> None:
-        self.state = dict(state) if isinstance(state, dict) else {}
-
-
-class _Chumpy(_Recorded):
-    """chumpy.ch.Ch: an array in `x`."""
-
-
-class _Select(_Recorded):
-    """chumpy.reordering.Select: `a.x.ravel()[idxs].reshape(preferred_shape)`."""
-
-
-class _Csc(_Recorded):
-    """A compressed sparse column matrix."""
-
-
-class _MakeRecorded:
-    """What copyreg._reconstructor may do here: an empty instance of one of ours.
-
-    Callables are instances without attributes: a pickle's BUILD sets attributes, a function's too, and finds none here.
-    """
-
-    __slots__ = ()
-
-    def __call__(self, kind: type, base: object, state: object) -> object:
-        if not (isinstance(kind, type) and issubclass(kind, _Recorded)) or base is not object or state is not None:
-            raise pickle.UnpicklingError("an object of a class that is not admitted")
-        return kind()
-
-
-class _EncodeLatin1:
-    """_codecs.encode, by which Python 3 writes bytes in old protocols."""
-
-    __slots__ = ()
-
-    def __call__(self, text: str, encoding: str) -> bytes:
-        if encoding not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError(f"bytes in encoding {encoding}")
-        return text.encode("latin1")
-
-
-class _EmptyArray:
-    """What numpy's _reconstruct does for a plain array; its state follows."""
-
-    __slots__ = ()
-
-    def __call__(self, kind: object, shape: tuple[int, ...], code: Any) -> np.ndarray:  # noqa: ANN401 - bytes or text
-        if kind is not np.ndarray:
-            raise pickle.UnpicklingError("an array subclass")
-        return np.empty(shape, code)
-
-
-class _Scalar:
-    """numpy's scalar: a type and its bytes."""
-
-    __slots__ = ()
-
-    def __call__(self, dtype: np.dtype, data: bytes | str) -> object:
-        if dtype.hasobject:
-            raise pickle.UnpicklingError("a scalar that holds an object")
-        return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype)[0]
-
-
-ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
-    ("chumpy.ch", "Ch"): _Chumpy,
-    ("chumpy", "Ch"): _Chumpy,
-    ("chumpy.reordering", "Select"): _Select,
-    ("scipy.sparse.csc", "csc_matrix"): _Csc,
-    ("scipy.sparse._csc", "csc_matrix"): _Csc,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _EmptyArray(),
-    ("numpy._core.multiarray", "_reconstruct"): _EmptyArray(),
-    ("numpy.core.multiarray", "scalar"): _Scalar(),
-    ("numpy._core.multiarray", "scalar"): _Scalar(),
-    ("copy_reg", "_reconstructor"): _MakeRecorded(),
-    ("copyreg", "_reconstructor"): _MakeRecorded(),
-    ("__builtin__", "object"): object,
-    ("builtins", "object"): object,
-    ("_codecs", "encode"): _EncodeLatin1(),
+ADMITTED: dict[tuple[str, str], object] = {
+    ("chumpy.ch", "Ch"): Chumpy,
+    ("chumpy", "Ch"): Chumpy,
+    ("chumpy.reordering", "Select"): Select,
+    ("scipy.sparse.csc", "csc_matrix"): SparseColumns,
+    ("scipy.sparse._csc", "csc_matrix"): SparseColumns,
+    ("scipy.sparse.coo", "coo_matrix"): SparseTriplets,
+    ("scipy.sparse._coo", "coo_matrix"): SparseTriplets,
+    ("numpy", "ndarray"): NDARRAY,
+    ("numpy", "dtype"): MakeType(),
+    ("numpy.core.multiarray", "_reconstruct"): EmptyArray(),
+    ("numpy._core.multiarray", "_reconstruct"): EmptyArray(),
+    ("numpy.core.multiarray", "scalar"): Scalar(),
+    ("numpy._core.multiarray", "scalar"): Scalar(),
+    ("numpy.core.numeric", "_frombuffer"): ArrayOfBuffer(),
+    ("numpy._core.numeric", "_frombuffer"): ArrayOfBuffer(),
+    ("copy_reg", "_reconstructor"): MakeRecorded(),
+    ("copyreg", "_reconstructor"): MakeRecorded(),
+    ("__builtin__", "object"): OBJECT,
+    ("builtins", "object"): OBJECT,
+    ("__builtin__", "set"): Ignored,  # every chumpy array keeps one, of names
+    ("builtins", "set"): Ignored,
+    ("_codecs", "encode"): EncodeLatin1(),
 }
+# what reading a broken or hostile pickle may end in; none of it is a fault of ours
+_BROKEN = (
+    pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, ImportError,
+    OverflowError, MemoryError, RecursionError, UnicodeError,
+)  # fmt: skip
 
 
 class RestrictedUnpickler(pickle.Unpickler):
     """Looks up nothing but ADMITTED."""
 
-    def find_class(self, module: str, name: str) -> Callable[..., object]:
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - a stand-in of any kind
         """The stand-in for an admitted (module, name) pair; anything else is refused."""
         try:
             return ADMITTED[module, name]
@@ -124,7 +79,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 
 def read_official_pickle(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of an official SMPL file (any of the known versions, python 2 or 3).
+    """Arrays of an official SMPL file (any of the known versions, python 2 or 3); strings and the like are left out.
 
     Raises:
         DataError: the pickle holds anything but arrays in the known containers; nothing of it was executed.
@@ -132,24 +87,19 @@ def read_official_pickle(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as handle:
             content = RestrictedUnpickler(handle, encoding="latin1").load()
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        KeyError,
-        ImportError,
-    ) as error:
-        raise _refused(path, str(error)) from None
+    except _BROKEN as error:
+        raise _refused(path, str(error) or type(error).__name__) from None
     if not isinstance(content, dict):
         raise _refused(path, f"it holds a {type(content).__name__}, not a dict")
-    try:
-        arrays = {str(key): _plain(value) for key, value in content.items()}
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise _refused(path, f"an array is damaged ({error})") from None
-    return {key: value for key, value in arrays.items() if value is not None}
+    arrays = {}
+    for key, value in content.items():
+        try:
+            array = numbers(value)
+        except _BROKEN as error:
+            raise _refused(path, f"the array {key!r} is damaged ({error or type(error).__name__})") from None
+        if array is not None:
+            arrays[str(key)] = array
+    return arrays
 
 
 def _refused(path: Path, why: str) -> DataError:
@@ -159,22 +109,3 @@ def _refused(path: Path, why: str) -> DataError:
         expected="an official SMPL model file: a dict of arrays (numpy, scipy.sparse.csc_matrix, chumpy)",
         mend="download the model again from its own site, or convert it to npz where it loads",
     )
-
-
-def _plain(value: object) -> np.ndarray | None:
-    """A plain numeric array, or None for what a body does not need (strings and the like)."""
-    if isinstance(value, _Select):
-        state = value.state
-        source = _plain(state["a"])
-        if source is None:
-            raise ValueError("chumpy Select of no array")
-        return source.ravel()[np.asarray(state["idxs"])].reshape(state["preferred_shape"])
-    if isinstance(value, _Chumpy):
-        return _plain(value.state["x"])
-    if isinstance(value, _Csc):
-        state = value.state
-        shape = state.get("_shape", state.get("shape"))
-        return sparse.csc_matrix((state["data"], state["indices"], state["indptr"]), shape=shape).toarray()
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return value
-    return None

@@ -1,39 +1,81 @@
-"""The 17 Human3.6M joints of a body whose file brings no regressor for them (licensed SMPL files)."""
+"""The 17 Human3.6M joints of a body: what they are, a regressor for a file that brings none, and how far it is off."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
-from codebase.skeleton import H36M, SMPL
+from codebase.body.builder.h36m import posed_bodies, rest_positions
+from codebase.body.builder.regressors import fit_regressor, mean_error_mm
+from codebase.skeleton import SMPL
 
-# Joints that coincide with a kinematic joint of SMPL.
-_SAME = {
-    "right_hip": "right_hip", "right_knee": "right_knee", "right_foot": "right_ankle", "left_hip": "left_hip",
-    "left_knee": "left_knee", "left_foot": "left_ankle", "spine": "spine2", "left_shoulder": "left_shoulder",
-    "left_elbow": "left_elbow", "left_wrist": "left_wrist", "right_shoulder": "right_shoulder",
-    "right_elbow": "right_elbow", "right_wrist": "right_wrist",
-}  # fmt: skip
+_BODIES, _CANDIDATES, _SEED, _HELD_OUT_SEED = 60, 600, 0, 1
 
 
-def approximate_h36m_regressor(
-    v_template: Float[np.ndarray, "V 3"], J_regressor: Float[np.ndarray, "24 V"]
-) -> Float[np.ndarray, "17 V"]:
-    """Human3.6M joints by geometry, with the same meaning as in the free body. Approximate: made for the T-pose.
+class Mark(NamedTuple):
+    """A point of the T-posed surface: weights of its vertices, and how far it lies from their mean (metres)."""
 
-    Hips, knees, ankles, spine, shoulders, elbows and wrists are SMPL's; the root lies midway between the hips; the neck
-    0.4 neck and 0.3 of each collar; the head midway between SMPL's head joint and the tip of the nose; the top of the
-    head 0.9 crown and 0.1 head joint. Rows of the 24-joint regressor average rings of vertices, so strong bends pull
-    them up to some 2 cm from the kinematic joint.
+    row: Float[np.ndarray, " V"]
+    offset_m: Float[np.ndarray, "3"] = np.zeros(3)
+
+
+def fit_h36m_regressor(arrays: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "17 V"]:
+    """Weights of posed vertices that give the joints as `builder.h36m.DEFINITION` places them.
+
+    Non-negative least squares over random shapes and poses of this very body; the same each time, about half a second.
+
+    Args:
+        arrays: v_template, shapedirs, posedirs, J_regressor and weights, as `codebase.body.raw` checks them.
     """
-    joints = {name: J_regressor[index].astype(np.float64) for index, name in enumerate(SMPL.names)}
-    rest = {name: row @ v_template for name, row in joints.items()}
-    rows = {name: joints[source] for name, source in _SAME.items()}
-    rows["root"] = 0.5 * (joints["left_hip"] + joints["right_hip"])
-    rows["neck"] = 0.4 * joints["neck"] + 0.3 * (joints["left_collar"] + joints["right_collar"])
-    rows["head"] = 0.5 * (joints["head"] + nose_tip(v_template, rest["head"]))
-    rows["head_top"] = 0.9 * crown(v_template) + 0.1 * joints["head"]
-    return np.stack([rows[name] for name in H36M.names])
+    vertices, joints = sampled(arrays, _BODIES, _SEED)
+    template = arrays["v_template"].astype(np.float64)
+    _, mean = _rest(arrays, np.zeros((1, arrays["shapedirs"].shape[2])))
+    return fit_regressor(vertices, joints, template, mean[0], candidates=_CANDIDATES).astype(np.float32)
+
+
+def h36m_error_mm(
+    arrays: Mapping[str, np.ndarray],
+    regressor: Float[np.ndarray, "17 V"],
+    count: int = 100,
+    marks: Mapping[str, Mark] | None = None,
+) -> Float[np.ndarray, "17"]:
+    """Mean distance of each regressed joint from its definition, over shapes and poses that no fit has seen.
+
+    Args:
+        arrays: as above.
+        regressor: weights of posed vertices.
+        count: how many bodies.
+        marks: where `nose_tip` and `crown` are; by default found by geometry.
+    """
+    return mean_error_mm(regressor.astype(np.float64), *sampled(arrays, count, _HELD_OUT_SEED, marks))
+
+
+def sampled(
+    arrays: Mapping[str, np.ndarray], count: int, seed: int, marks: Mapping[str, Mark] | None = None
+) -> tuple[Float[np.ndarray, "S V 3"], Float[np.ndarray, "S 17 3"]]:
+    """Random bodies in random poses within the joints' ranges, and where their 17 joints are by definition."""
+    betas = np.random.default_rng([seed, count]).standard_normal((count, arrays["shapedirs"].shape[2]))
+    vertices, rest17 = _rest(arrays, betas, marks)
+    joints = np.einsum("jv,svx->sjx", arrays["J_regressor"].astype(np.float64), vertices)
+    weights, posedirs = (arrays[key].astype(np.float64) for key in ("weights", "posedirs"))
+    return posed_bodies(vertices, joints, rest17, weights, posedirs, seed)
+
+
+def _rest(
+    arrays: Mapping[str, np.ndarray], betas: np.ndarray, marks: Mapping[str, Mark] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    template, regressor = arrays["v_template"].astype(np.float64), arrays["J_regressor"].astype(np.float64)
+    vertices = template + np.einsum("vxl,sl->svx", arrays["shapedirs"].astype(np.float64), betas)
+    marks = marks or _found_marks(template, regressor[SMPL.index("head")] @ template)
+    points = {name: np.einsum("v,svx->sx", mark.row, vertices) + mark.offset_m for name, mark in marks.items()}
+    return vertices, rest_positions(np.einsum("jv,svx->sjx", regressor, vertices), points)
+
+
+def _found_marks(template: np.ndarray, head: np.ndarray) -> dict[str, Mark]:
+    return {"nose_tip": Mark(nose_tip(template, head)), "crown": Mark(crown(template))}
 
 
 def nose_tip(v_template: Float[np.ndarray, "V 3"], head: Float[np.ndarray, "3"]) -> Float[np.ndarray, " V"]:
@@ -49,5 +91,5 @@ def crown(v_template: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " V"]:
 
 def _mean_of(score: np.ndarray, count: int) -> np.ndarray:
     row = np.zeros(len(score))
-    row[np.argsort(score)[-count:]] = 1.0 / count
+    row[np.argsort(score, kind="stable")[-count:]] = 1.0 / count
     return row

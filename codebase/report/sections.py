@@ -115,8 +115,8 @@ def provenance(material: Material, arrays: BodyArrays) -> Table:
     """Versions and digests: enough to say what made this page."""
     rows = [(name, version) for name, version in versions("torch", "numpy", "smplx", "snakemake").items()]
     rows.append(("body", f"{material.body.name} ({len(arrays.v_template)} vertices), sha256 {arrays.digest[:16]}"))
-    if arrays.J17_is_approximate:
-        rows.append(("H36M joints of the body", "approximated by geometry: the body file has no regressor of its own"))
+    if arrays.J17_is_fitted:
+        rows.append(("H36M joints of the body", "by a regressor fitted to it: the body file has none of its own"))
     rows += [(path.name, f"sha256 {file_digest(path)}") for name, path in material.files.items() if name != "body"]
     rows += [(f"{t.stage}, {t.path.name}", f"sha256 {file_digest(t.path)}, step {t.step}") for t in material.training]
     return Table("Provenance", ("what", "which"), tuple(rows))

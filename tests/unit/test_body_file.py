@@ -9,7 +9,8 @@ import pytest
 
 from codebase.body.arrays import load_body
 from codebase.body.builder.mesh import watertight
-from codebase.body.regressors import approximate_h36m_regressor
+from codebase.body.regressors import h36m_error_mm
+from codebase.body_sources import known
 from codebase.errors import UserError
 from codebase.skeleton import H36M, SMPL
 
@@ -75,10 +76,22 @@ def test_h36m_joints_are_where_their_names_say(body):
     assert joints["head"][2] > joints["head_top"][2]
 
 
-def test_geometry_fallback_agrees_with_the_fitted_regressor(body):
-    fallback = approximate_h36m_regressor(body.v_template, body.J_regressor)
-    distance_mm = 1e3 * np.linalg.norm((fallback - body.J17_regressor) @ body.v_template, axis=1)
-    assert distance_mm.max() < 25
+def test_a_file_without_h36m_regressor_gets_one_that_is_as_good(tmp_path):
+    """Against the joints' definition, on shapes and poses that neither regressor was fitted to."""
+    arrays = dict(np.load(PATH))
+    del arrays["J17_regressor"]
+    np.savez(tmp_path / "licensed.npz", **arrays)
+    fitted, own = load_body(tmp_path / "licensed.npz"), load_body(PATH)
+    assert fitted.J17_is_fitted
+    assert not own.J17_is_fitted
+    assert (fitted.J17_regressor >= 0).all()
+    assert np.array_equal(fitted.J17_regressor.sum(1), np.ones(17, np.float32))
+    errors_mm = dict(zip(H36M.names, h36m_error_mm(fitted.linear, fitted.J17_regressor, 40), strict=True))
+    assert np.mean(list(errors_mm.values())) < 3.5
+    assert max(errors_mm.values()) < 9
+    assert errors_mm["head_top"] < 1
+    again = load_body(tmp_path / "licensed.npz")
+    assert np.array_equal(again.J17_regressor, fitted.J17_regressor)
 
 
 def test_labels_and_landmarks_for_painting(body):
@@ -92,35 +105,112 @@ def test_labels_and_landmarks_for_painting(body):
     assert max(away_m) < 0.015
 
 
-def test_a_missing_file_says_where_to_get_one(tmp_path):
-    with pytest.raises(UserError, match=r"smpl\.is\.tue\.mpg\.de") as caught:
-        load_body(tmp_path / "SMPL_NEUTRAL.pkl")
-    assert "SMPL_NEUTRAL.pkl" in str(caught.value)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("basicModel_neutral_lbs_10_207_0_v1.0.0.pkl", ["SMPLify", "https://smplify.is.tue.mpg.de"]),
+        ("basicmodel_m_lbs_10_207_0_v1.0.0.pkl", ["SMPL 1.0.0", "https://smpl.is.tue.mpg.de", "basicModel_f"]),
+        ("basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl", ["SMPL 1.1.0", "https://smpl.is.tue.mpg.de"]),
+        ("basicModel_f_lbs_10_207_0_v1.1.0.pkl", ["SMPL 1.1.0", "https://smpl.is.tue.mpg.de"]),
+        ("SMPL_NEUTRAL.pkl", ["that smplx asks for", "https://smpl.is.tue.mpg.de", "v1.1.0.pkl", "https://smplify"]),
+        ("SMPLH_FEMALE.npz", ["SMPL+H", "https://mano.is.tue.mpg.de"]),
+        ("mine.npz", ["https://smpl.is.tue.mpg.de", "https://smplify.is.tue.mpg.de"]),
+    ],
+)
+def test_a_missing_file_says_where_to_get_which_under_which_licence_and_where_to_put_it(tmp_path, name, words):
+    with pytest.raises(UserError) as caught:
+        load_body(tmp_path / name)
+    for word in (*words, "register", "non-commercial research", "dataset.body", "assets/free_body.npz", "CC0", name):
+        assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["missing", "shape", "nan", "face", "tree", "objects", "text"])
-def test_broken_files_are_refused(tmp_path, body, damage):
+@pytest.mark.parametrize(
+    ("name", "gender", "model"),
+    [
+        ("basicModel_neutral_lbs_10_207_0_v1.0.0.pkl", "neutral", "SMPLify"),
+        ("basicmodel_f_lbs_10_207_0_v1.0.0.pkl", "female", "SMPL 1.0.0"),
+        ("BASICMODEL_M_LBS_10_207_0_V1.1.0.pkl", "male", "SMPL 1.1.0"),
+        ("SMPL_MALE.pkl", "male", "smplx asks for"),
+        ("smpl_female.npz", "female", "smplx asks for"),
+        ("SMPLH_male.pkl", "male", "SMPL+H"),
+    ],
+)
+def test_names_of_official_files_are_known(name, gender, model):
+    found = known(Path("anywhere") / name)
+    assert found.gender == gender
+    assert model in found.source.model
+
+
+@pytest.mark.parametrize("name", ["free_body.npz", "SMPLX_NEUTRAL.npz", "basicmodel_m_lbs_10_207_0_v1.1.0.pkl.bak"])
+def test_other_names_are_not(name):
+    assert known(Path(name)) is None
+
+
+def damaged(what):
+    """The free body's arrays with one thing wrong."""
     arrays = dict(np.load(PATH))
-    if damage == "missing":
-        del arrays["weights"]
-    elif damage == "shape":
-        arrays["weights"] = arrays["weights"][:-1]
-    elif damage == "nan":
-        arrays["v_template"][5, 0] = np.nan
-    elif damage == "face":
-        arrays["f"] = arrays["f"].astype(np.int64) + 1
-    elif damage == "tree":
-        arrays["kintree_table"] = arrays["kintree_table"][:, ::-1]
-    elif damage == "objects":
-        arrays["v_template"] = np.array([object()], dtype=object)
+    arrays["f"] = arrays["f"].astype(np.int64)
+    changes = {
+        "missing": lambda a: a.pop("weights"),
+        "fewer weights": lambda a: a.update(weights=a["weights"][:-1]),
+        "fewer template vertices": lambda a: a.update(v_template=a["v_template"][:-1]),
+        "flat template": lambda a: a.update(v_template=a["v_template"].ravel()),
+        "no template": lambda a: a.update(v_template=np.float32(1)),
+        "six components": lambda a: a.update(shapedirs=a["shapedirs"][..., :6]),
+        "posedirs of another body": lambda a: a.update(posedirs=a["posedirs"][:-7]),
+        "posedirs on end": lambda a: a.update(posedirs=a["posedirs"].reshape(207, 6890, 3)),
+        "regressor of another body": lambda a: a.update(J_regressor=a["J_regressor"][:, 1:]),
+        "regressor 17 of another body": lambda a: a.update(J17_regressor=a["J17_regressor"][:, 1:]),
+        "complex": lambda a: a.update(weights=a["weights"].astype(np.complex64)),
+        "nan": lambda a: a["v_template"].__setitem__((5, 0), np.nan),
+        "infinite": lambda a: a["shapedirs"].__setitem__((5, 0, 9), np.inf),
+        "too large": lambda a: a.update(posedirs=a["posedirs"].astype(np.float64) + 1e300),
+        "nan in the 17": lambda a: a["J17_regressor"].__setitem__((0, 0), np.nan),
+        "face beyond": lambda a: a["f"].__setitem__((0, 0), 6890),
+        "face below": lambda a: a["f"].__setitem__((0, 0), -1),
+        "face of four": lambda a: a.update(f=np.zeros((5, 4), np.int64)),
+        "face of floats": lambda a: a.update(f=a["f"] + 0.5),
+        "no face": lambda a: a.update(f=a["f"][:0]),
+        "tree": lambda a: a.update(kintree_table=a["kintree_table"][:, ::-1]),
+        "short tree": lambda a: a.update(kintree_table=a["kintree_table"][:, :23]),
+        "no tree": lambda a: a.update(kintree_table=np.int64(3)),
+        "nan tree": lambda a: a.update(kintree_table=np.full((2, 24), np.nan)),
+        "objects": lambda a: a.update(v_template=np.array([object()], dtype=object)),
+        "SMPL-X": lambda a: a.update(weights=np.ones((6890, 55)), kintree_table=np.zeros((2, 55), int)),
+        "fewer labels": lambda a: a.update(part=a["part"][:-1]),
+        "unknown label": lambda a: a.update(part=a["part"] + 200),
+        "fewer landmarks": lambda a: a.update(landmarks=a["landmarks"][:-1]),
+        "landmark beyond": lambda a: a.update(landmark_vertices=a["landmark_vertices"] + 6890),
+    }  # fmt: skip
+    if what is not None:
+        changes[what](arrays)
+    return arrays if what is not None else list(changes)
+
+
+@pytest.mark.parametrize("damage", damaged(None))
+def test_meshes_whose_parts_disagree_and_numbers_that_are_none_are_refused(tmp_path, damage):
     path = tmp_path / "body.npz"
-    if damage == "text":
-        path.write_text("no zip")
-    else:
-        np.savez(path, **arrays)
+    np.savez(path, **damaged(damage))
     with pytest.raises(UserError) as caught:
         load_body(path)
     assert str(path) in str(caught.value)
+    assert caught.value.expected
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04broken", PATH.read_bytes()[:200_000]])
+def test_files_that_are_no_npz_are_refused(tmp_path, content):
+    path = tmp_path / "body.npz"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="no npz of plain arrays"):
+        load_body(path)
+
+
+def test_a_single_array_under_the_name_of_an_npz_is_refused(tmp_path):
+    path = tmp_path / "body.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(UserError, match="no npz of plain arrays"):
+        load_body(path)
 
 
 def test_arrays_are_frozen(body):

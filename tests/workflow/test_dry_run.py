@@ -108,6 +108,14 @@ def test_a_missing_body_is_one_message(in_house):
     assert "assets/none.npz" in done.stderr
 
 
+def test_a_missing_licensed_body_is_one_message_that_says_where_to_get_it(in_house):
+    done = in_house("snakemake", "-n", "--config", "dataset={body: bodies/basicmodel_m_lbs_10_207_0_v1.1.0.pkl}")
+    assert done.returncode == 2
+    for word in ("https://smpl.is.tue.mpg.de", "non-commercial research", "put it at bodies/basicmodel_m", "free_body"):
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_building_the_dag_imports_no_heavy_library(house):
     script = """
 import json, sys

@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from codebase.body_sources import where_to_get
 from codebase.config import Config, split_digest, stage_digest, to_yaml, validate_config
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
 from codebase.failures import disk_is_full, failed_logs, last_words
@@ -56,7 +57,7 @@ def require_files():
             raise DataError(
                 f"{key} leads to a file that does not exist.",
                 where=path,
-                mend=f"correct {key}",
+                mend=where_to_get(path) if key == "dataset.body" else f"correct {key}",
             )
 
 

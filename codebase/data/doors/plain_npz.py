@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from codebase.body.pickles import RestrictedUnpickler
+from codebase.body.stand_ins import plain
 from codebase.errors import DataError
 from codebase.files import missing
 
@@ -54,4 +55,4 @@ def _unpickled(member: zipfile.ZipExtFile) -> Any:  # noqa: ANN401 - as above
     found = _ArraysOnly(member).load()
     if not isinstance(found, np.ndarray) or found.shape != ():
         raise ValueError("it holds no array of one object")
-    return found.item()
+    return plain(found.item())
