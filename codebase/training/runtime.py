@@ -14,16 +14,30 @@ from codebase.training.team import inside, join
 
 
 def prepare(runtime: RuntimeConfig, seed: int) -> torch.device:
-    """Set the number of threads, seed every generator, ask cuDNN for deterministic kernels; returns the device.
+    """Set the number of threads, seed every generator, ask for deterministic kernels; returns the device.
 
     Where torchrun started this process, it joins its team, and threads are shared by the processes of the host.
-    Bit for bit on the CPU. On a GPU some kernels (upsampling, indexing backwards) still add up in any order.
+    Bit for bit on the CPU with as many threads. On a GPU some kernels (upsampling, indexing backwards) still add up in
+    any order.
     """
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if inside() else 1
     torch.set_num_threads(max(1, runtime.threads // here))
     seed_all(seed)
     torch.backends.cudnn.deterministic = True
-    return join(pick_device(runtime.device))
+    device = pick_device(runtime.device)
+    if device.type == "cpu":
+        _add_up_in_order()
+    return join(device)
+
+
+def _add_up_in_order() -> None:
+    """Without this, threads add the gradients of rows that were gathered twice (`x[rows]`) in any order.
+
+    On the CPU that is the one such kernel, and in order it costs next to nothing. On a GPU the switch would refuse
+    kernels that have no deterministic twin.
+    """
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # for finding faults: nothing here reads such memory
 
 
 def seed_all(seed: int) -> None:
