@@ -37,7 +37,7 @@ def _add_up_in_order() -> None:
     kernels that have no deterministic twin.
     """
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # for finding faults: nothing here reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only finds faults
 
 
 def seed_all(seed: int) -> None:
