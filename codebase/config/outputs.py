@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, PositiveInt
 
 from codebase.config.base import Section
@@ -12,7 +14,10 @@ class PredictConfig(Section):
 
     batch_size: PositiveInt = 128
     examples: int = Field(24, ge=0, description="how many pairs of views are kept as images")
-    meshes: int = Field(4, ge=0, description="how many example meshes are written as OBJ")
+    meshes: int = Field(4, ge=0, description="how many example meshes are written")
+    mesh_formats: tuple[Literal["obj", "ply", "glb"], ...] = Field(
+        ("obj", "ply", "glb"), min_length=1, description="in which formats each of them is written"
+    )
 
 
 class EvaluateConfig(Section):

@@ -1,8 +1,8 @@
-"""Predicted bodies on their way out: into HDF5, CSV and OBJ, in the frames that the conventions name."""
+"""Predicted bodies on their way out: into HDF5, CSV and meshes, in the frames that the conventions name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from torch import Tensor
 from codebase.body.model import BodyLayer
 from codebase.data.index import Index
 from codebase.data.store import CropStore
-from codebase.files import write_csv, write_text
+from codebase.errors import DataError
+from codebase.files import write_csv
 from codebase.geometry import world_to_camera
+from codebase.render.mesh_files import write_mesh
 from codebase.skeleton import H36M
 
 MM_TO_M = 0.001
@@ -40,8 +42,18 @@ class Predicted:
 
     @classmethod
     def of(cls, layer: BodyLayer, rotmats: Float[Tensor, "rows 24 3 3"], betas: Float[Tensor, "rows 10"]) -> Predicted:
-        """Bodies with their joints, on the CPU."""
+        """Bodies with their joints, on the CPU.
+
+        Raises:
+            DataError: some have parameters that are not finite.
+        """
         joints = layer.joints17(betas, rotmats)
+        bad = ~torch.isfinite(joints).all(dim=2).all(dim=1)
+        if bad.any():
+            raise DataError(
+                f"{int(bad.sum())} of {len(bad)} bodies have parameters that are not finite.",
+                expected="numbers", mend="the network's training has diverged: train it again, at a lower rate",
+            )  # fmt: skip
         root = H36M.index("root")
         centred = (joints - joints[:, root : root + 1]) / MM_TO_M
         return cls(betas.cpu(), rotmats.cpu(), centred.cpu())
@@ -111,17 +123,35 @@ def name_of(index: Index, row: int, serials: Mapping[int, str]) -> str:
 
 @torch.inference_mode()
 def write_meshes(
-    folder: Path, bodies: CameraBodies, index: Index, layer: BodyLayer, count: int, serials: Mapping[int, str]
+    folder: Path,
+    bodies: CameraBodies,
+    index: Index,
+    layer: BodyLayer,
+    count: int,
+    serials: Mapping[int, str],
+    formats: Sequence[str] = ("obj",),
 ) -> None:
-    """Write evenly chosen bodies as OBJ, metres, y up: the camera's frame with y and z negated, root at its place."""
+    """Write evenly chosen bodies, metres, y up: the camera's frame with y and z negated, root at its place.
+
+    Args:
+        folder: made if it is missing.
+        bodies: of all rows of the index.
+        index: names the frames.
+        layer: of the bodies.
+        count: how many at most.
+        serials: as in `name_of`.
+        formats: of obj, ply, glb; each body is written in all of them.
+
+    Raises:
+        DataError: a body has parameters that are not finite.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    faces = layer.faces.cpu().numpy() + 1
-    lines = "".join(f"f {a} {b} {c}\n" for a, b, c in faces.tolist())
+    faces, device = layer.faces.cpu().numpy(), layer.faces.device
     for row in np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).round().astype(int)).tolist():
-        at, device = slice(row, row + 1), layer.faces.device
+        at = slice(row, row + 1)
         betas, rotmats, shift = (part[at].to(device) for part in (bodies.betas, bodies.rotmats, bodies.root_loc_m))
-        upright = layer.vertices(betas, rotmats, shift)[0].cpu().numpy() * np.array([1.0, -1.0, -1.0])
+        upright = layer.vertices(betas, rotmats, shift)[0].cpu().numpy() * np.array([1.0, -1.0, -1.0], np.float32)
         name = name_of(index, row, serials)
-        points = "".join(f"v {x:.5f} {y:.5f} {z:.5f}\n" for x, y, z in upright.tolist())
-        text = f"# {name}, hmr, metres, x right, y up, z towards the camera\n{points}{lines}"
-        write_text(folder / f"{name.replace('/', '_')}.obj", text)
+        for form in formats:
+            path = folder / f"{name.replace('/', '_')}.{form}"
+            write_mesh(path, upright, faces, name=f"{name}, hmr, metres, x right, y up, z towards the camera")

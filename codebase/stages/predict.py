@@ -35,7 +35,7 @@ from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
 from codebase.training.state import Checkpoint, load_checkpoint
 
-VERSION = 2
+VERSION = 3
 FORMAT = "posemill.predictions"
 log = logging.getLogger("posemill.predict")
 
@@ -65,7 +65,7 @@ def run(
         body: body file in SMPL layout.
         output: predictions.h5.
         csv: results.csv, the bodies of `hmr` in the camera's frame.
-        meshes: folder of OBJ files.
+        meshes: folder of meshes in `predict.mesh_formats`.
 
     Raises:
         DataError: a file is missing, not in its format, or does not belong to the others.
@@ -99,7 +99,7 @@ def run(
     own = config.dataset.kind == "extract" and config.extract.door == "rig"
     serials = {} if own else H36M_CAMERAS
     write_results(csv, rows, index, serials)
-    write_meshes(meshes, rows, index, layer, config.predict.meshes, serials)
+    write_meshes(meshes, rows, index, layer, config.predict.meshes, serials, config.predict.mesh_formats)
     log.info("wrote predictions of %d frames to %s", len(index), output)
 
 

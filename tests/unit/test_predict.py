@@ -11,11 +11,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from codebase import metrics
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import EncDecConfig
 from codebase.data.bodies import Bodies, bodies_in_im
+from codebase.data.exports import Predicted
 from codebase.data.index import read_index
 from codebase.data.store import CropStore
 from codebase.errors import DataError
@@ -121,14 +123,37 @@ def test_results_put_the_root_at_its_place(people: People, predicted: Path) -> N
     assert joints_cam == pytest.approx(joints_im @ cam_im.T, abs=1e-3)
 
 
-def test_meshes_are_upright_meshes(people: People, predicted: Path) -> None:
-    files = sorted(people.paths.meshes.glob("*.obj"))
-    assert len(files) == 2
-    lines = files[0].read_text().splitlines()
-    faces = [line for line in lines if line.startswith("f ")]
-    assert len([line for line in lines if line.startswith("v ")]) == 6890
-    assert len(faces) == 13776
-    assert min(int(n) for line in faces for n in line.split()[1:]) == 1
+def test_meshes_are_upright_and_open_elsewhere_in_every_format(people: People, predicted: Path) -> None:
+    files = {form: sorted(people.paths.meshes.glob(f"*.{form}")) for form in ("obj", "ply", "glb")}
+    assert [len(found) for found in files.values()] == [2, 2, 2]
+    for first, *others in zip(*files.values(), strict=True):
+        mesh = trimesh.load(first, force="mesh", process=False)
+        assert mesh.vertices.shape == (6890, 3)
+        assert mesh.faces.shape == (13776, 3)
+        assert mesh.volume > 0  # turned rather than mirrored: faces look outwards
+        assert mesh.vertices[:, 2].max() < -1  # before the camera, which looks along -z
+        for other in others:
+            again = trimesh.load(other, force="mesh", process=False)
+            assert np.abs(again.vertices - mesh.vertices).max() < 1e-5
+            assert np.array_equal(again.faces, mesh.faces)
+
+
+def test_formats_of_meshes_are_chosen_by_the_config(
+    people: People, arguments: dict, predicted: Path, tmp_path: Path
+) -> None:
+    section = people.config.predict.model_copy(update={"mesh_formats": ("ply",)})
+    config = people.config.model_copy(update={"predict": section})
+    outputs = {"output": tmp_path / "p.h5", "csv": tmp_path / "r.csv", "meshes": tmp_path / "m"}
+    predict.run(config, **(arguments | outputs))
+    assert {path.suffix for path in (tmp_path / "m").iterdir()} == {".ply"}
+
+
+def test_bodies_that_are_not_finite_are_an_error(people: People) -> None:
+    layer = BodyLayer(load_body(BODY))
+    rotmats = torch.eye(3).expand(3, 24, 3, 3).clone()
+    rotmats[1, 4, 0, 0] = float("nan")
+    with pytest.raises(DataError, match="1 of 3 bodies"):
+        Predicted.of(layer, rotmats, torch.zeros(3, 10))
 
 
 def test_predictions_repeat(people: People, arguments: dict, predicted: Path, tmp_path: Path) -> None:
