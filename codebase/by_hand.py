@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from codebase.config import Config
+from codebase.course.checkpoints import find_model
 from codebase.errors import DataError
 from codebase.paths import Paths
 
@@ -44,19 +45,6 @@ def test(config: Config, model_file: Path) -> None:
     outputs = {"output": folder / "predictions.h5", "csv": folder / "results.csv", "meshes": folder / "meshes"}
     run = importlib.import_module("codebase.stages.predict").run
     run(config, **inputs, crops=crops, embeddings=embeddings, hmr=model, **outputs)
-
-
-def find_model(name: Path, folder: Path) -> Path:
-    """The checkpoint `name`, as given or in `folder`.
-
-    Raises:
-        DataError: it is in neither place; the message lists those that exist.
-    """
-    for candidate in (name, folder / name):
-        if candidate.is_file():
-            return candidate
-    found = ", ".join(sorted(path.name for path in folder.glob("model_*.pt"))) or "none"
-    raise DataError("The model file does not exist.", where=name, expected=f"one of those in {folder}: {found}")
 
 
 def _require(files: Iterable[Path], *, target: Path) -> None:

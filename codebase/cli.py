@@ -22,7 +22,7 @@ from codebase.failures import disk_is_full
 from codebase.launch.options import add_options, budget, seconds
 
 if TYPE_CHECKING:
-    from codebase.config import Config
+    from codebase.config import TrainConfig
 
 EXIT_INTERRUPTED = 130
 MEMBER = "TORCHELASTIC_RUN_ID"  # in the environment of the processes that torchrun starts
@@ -126,6 +126,12 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401 - as above
     profile.add_argument("name", metavar="NAME")
     profile.add_argument("site", type=Path, nargs="?", metavar="SITE.yaml")
     _finish(profile, _profile)
+    tree = commands.add_parser("course-tree", help="make the course project's tree of a dataset that has bodies")
+    tree.add_argument("--config", type=Path, required=True, help="whose dataset, bodies and splits are taken")
+    tree.add_argument("--output", type=Path, required=True, help="dataset_folder and img_folder of the course's YAML")
+    tree.add_argument("--blind", type=int, nargs="*", default=(), help="subjects whose npz hold no bodies")
+    tree.add_argument("overrides", nargs="*", metavar="key=value")
+    _finish(tree, _course_tree)
     for name, text in (("train", "train the image-to-body network by hand"), ("test", "predict with a model file")):
         by_hand = commands.add_parser(name, help=text)
         by_hand.add_argument("--model_file", type=Path, required=name == "test", help="model_{step}.pt")
@@ -160,7 +166,8 @@ def _run_stage(options: argparse.Namespace) -> None:
         arguments["budget_s"] = None if options.time_budget is None else budget(options.time_budget)
     how = "done"
     try:
-        if not _spread(options, config):
+        trains = COMMANDS[options.stage].trains
+        if not trains or not _spread(options, getattr(config, options.stage.removeprefix("train_"))):
             importlib.import_module(f"codebase.stages.{options.stage}").run(config, **arguments)
     except BaseException as error:
         how = next(
@@ -172,13 +179,9 @@ def _run_stage(options: argparse.Namespace) -> None:
             logs.log_end(how, time.monotonic() - start)
 
 
-def _spread(options: argparse.Namespace, config: Config) -> bool:
+def _spread(options: argparse.Namespace, section: TrainConfig) -> bool:
     """Run a training on several processes where its section asks for them and this is not one of them yet."""
-    stage = "train_hmr" if getattr(options, "name", "") == "train" else getattr(options, "stage", "")
-    if stage not in COMMANDS or not COMMANDS[stage].trains or MEMBER in os.environ:
-        return False
-    section = getattr(config, stage.removeprefix("train_"))
-    if section.gpus * section.nodes == 1:
+    if MEMBER in os.environ or section.gpus * section.nodes == 1:
         return False
     importlib.import_module("codebase.training.spread").launch(section, options.argv)
     return True
@@ -197,8 +200,9 @@ def limit_threads(threads: int) -> None:
 
 def _check_config(options: argparse.Namespace) -> None:
     from codebase.config import read_config
+    from codebase.config.course import is_course, read_course_config
 
-    read_config(options.config, options.overrides)
+    (read_course_config if is_course(options.config) else read_config)(options.config, options.overrides)
 
 
 def _check_data(options: argparse.Namespace) -> None:
@@ -244,9 +248,22 @@ def _profile(options: argparse.Namespace) -> None:
     print(f"{written}\nNow, in the repository: snakemake --profile {options.name} --configfile CONFIG")
 
 
-def _by_hand(options: argparse.Namespace) -> None:
+def _course_tree(options: argparse.Namespace) -> None:
     from codebase.config import read_config
 
+    config = read_config(options.config, options.overrides)
+    limit_threads(1)
+    importlib.import_module("codebase.logs").configure_logging()
+    importlib.import_module("codebase.course.tree").write_tree(config, options.output, blind=options.blind)
+
+
+def _by_hand(options: argparse.Namespace) -> None:
+    from codebase.config import read_config
+    from codebase.config.course import is_course
+
+    if is_course(options.config):
+        _course(options)
+        return
     if options.model_file and options.name == "train":
         raise ConfigError(
             "train takes no --model_file: it resumes its own run by itself.", mend="leave --model_file out"
@@ -257,5 +274,19 @@ def _by_hand(options: argparse.Namespace) -> None:
     by_hand = importlib.import_module("codebase.by_hand")
     if options.name == "test":
         by_hand.test(config, options.model_file)
-    elif not _spread(options, config):
+    elif not _spread(options, config.hmr):
         by_hand.train(config)
+
+
+def _course(options: argparse.Namespace) -> None:
+    """Do `train` or `test` as the YAML of the course says."""
+    from codebase.config.course import read_course_config
+
+    config = read_course_config(options.config, options.overrides)
+    limit_threads(max(1, min(config.training.num_workers, os.cpu_count() or 1)))
+    logs = importlib.import_module("codebase.logs")
+    logs.configure_logging(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
+    if options.name == "test":
+        importlib.import_module("codebase.course.predict").test(config, options.config, options.model_file)
+    elif not _spread(options, config.section(1)):
+        importlib.import_module("codebase.course.train").train(config, model_file=options.model_file)

@@ -28,8 +28,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def load_config(model: type[M], path: Path, overrides: Iterable[str] = ()) -> M:
-    """Read a YAML file into `model`, with `dotted.key=value` overrides (values are YAML).
+KEYS = "the keys and values of configs/schema.json"
+
+
+def load_config(model: type[M], path: Path, overrides: Iterable[str] = (), *, expected: str = KEYS) -> M:
+    """Read a YAML file into `model`, with `dotted.key=value` overrides (values are YAML); `expected` as below.
 
     Raises:
         ConfigError: the file is missing or no YAML mapping, or a key or a value is refused.
@@ -37,7 +40,7 @@ def load_config(model: type[M], path: Path, overrides: Iterable[str] = ()) -> M:
     data = _read_mapping(path)
     for override in overrides:
         _apply_override(data, override)
-    return validate_config(model, data, where=path)
+    return validate_config(model, data, where=path, expected=expected)
 
 
 def validate_config(
@@ -45,7 +48,7 @@ def validate_config(
     data: Mapping[str, Any],
     *,
     where: object,
-    expected: str = "the keys and values of configs/schema.json",
+    expected: str = KEYS,
 ) -> M:
     """Turn plain data into `model`; `where` names its origin in errors, `expected` where the right keys stand.
 

@@ -36,13 +36,26 @@ def cut(
     repeat_border: bool,
 ) -> UInt8[ndarray, "size size *channels"]:
     """Cut a crop of `size` x `size` pixels; beyond the image its border is repeated, or all is 0."""
-    rows, from_row = _weights(crop_from_image[1, 1], crop_from_image[1, 2], size, image.shape[0], repeat_border)
-    columns, from_column = _weights(crop_from_image[0, 0], crop_from_image[0, 2], size, image.shape[1], repeat_border)
+    return cut_oblong(image, crop_from_image, (size, size), repeat_border=repeat_border)
+
+
+def cut_oblong(
+    image: Float[ndarray, "height width *channels"] | UInt8[ndarray, "height width *channels"],
+    crop_from_image: Affine,
+    size: tuple[int, int],
+    *,
+    repeat_border: bool,
+) -> UInt8[ndarray, "rows columns *channels"]:
+    """The same for `size` rows and columns."""
+    rows, from_row = _weights(crop_from_image[1, 1], crop_from_image[1, 2], size[0], image.shape[0], repeat_border)
+    columns, from_column = _weights(
+        crop_from_image[0, 0], crop_from_image[0, 2], size[1], image.shape[1], repeat_border
+    )
     part = image[from_row : from_row + rows.shape[1], from_column : from_column + columns.shape[1]]
     height, width = part.shape[:2]
-    narrow = (rows @ part.reshape(height, -1).astype(np.float32)).reshape(size, width, -1)
-    small = np.matmul(columns, narrow)  # batched over rows: (size, size, channels)
-    return (np.clip(small, 0, 255) + 0.5).astype(np.uint8).reshape(size, size, *image.shape[2:])
+    narrow = (rows @ part.reshape(height, -1).astype(np.float32)).reshape(size[0], width, -1)
+    small = np.matmul(columns, narrow)  # batched over rows: (rows, columns, channels)
+    return (np.clip(small, 0, 255) + 0.5).astype(np.uint8).reshape(*size, *image.shape[2:])
 
 
 def _weights(scale: float, shift: float, size: int, length: int, repeat_border: bool) -> tuple[np.ndarray, int]:

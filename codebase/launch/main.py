@@ -13,6 +13,7 @@ from pathlib import Path
 from codebase.errors import UserError
 from codebase.failures import disk_is_full, last_words
 from codebase.launch import sweep as sweeps
+from codebase.launch.course import course_of, launch_course
 from codebase.launch.job import Job
 from codebase.launch.local import run_here, run_sweep_here, table_text
 from codebase.launch.plan import Plan, config_of, plan_jobs
@@ -36,6 +37,8 @@ def launch(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
     """
     apply_site(options)
     _unmix(options)
+    if course := course_of(options.words):
+        return launch_course(options, course)
     if options.collect:
         return _collect(options)
     if options.via == "local":

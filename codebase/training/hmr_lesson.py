@@ -93,12 +93,12 @@ class Lesson(torch.nn.Module):
         self.__dict__["watched"] = team().wrap(model, Hmr.__call__)
         self.kinematic, self.regressed = KinematicJoints(body), RegressedJoints(body)
         total = len(body.v_template)
-        if section.vertices is None:
-            self.whole, self.subset = BodyLayer(body), None
-        else:
+        self.whole = BodyLayer(body) if section.vertices is None else None
+        self.subset = None
+        if section.vertices is not None:
             rng = np.random.default_rng(section.seed)
             chosen = np.sort(rng.permutation(total)[: min(section.vertices, total)])
-            self.whole, self.subset = None, RegressedJoints(body, regressor=np.eye(total, dtype=np.float32)[chosen])
+            self.subset = RegressedJoints(body, regressor=np.eye(total, dtype=np.float32)[chosen])
 
     def points(
         self, betas: Float[Tensor, "batch 10"], rotmats: Float[Tensor, "batch 24 3 3"]

@@ -129,7 +129,7 @@ class RunState:
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "batches": self.batches.state_dict(),
-            "generators": _generators(team().generator),
+            "generators": generators(),
         }
         with atomic_path(self.path) as temporary:
             torch.save(content, temporary)
@@ -180,6 +180,11 @@ class RunState:
                 content["progress"]["step"],
                 changes or "the inputs or the stage's version changed",
             )
+
+
+def generators() -> dict[str, Any]:
+    """States of all generators, as a state holds them."""
+    return _generators(team().generator)
 
 
 def _generators(together: torch.Generator | None) -> dict[str, Any]:

@@ -41,6 +41,7 @@ SURFACE = {
     " --time-budget --in-job --nolock",
     "status": "--json --watch --results",
     "profile": "--print",
+    "course-tree": "--config --output --blind",
     "train": "--model_file",
     "test": "--model_file",
 }

@@ -32,7 +32,8 @@ def load(*names: str, over: dict | None = None) -> Config:
 PROTOCOLS = (None, "presets/protocol1", "presets/protocol2")
 LABELS = (None, "presets/s1_labels")
 QUICK = (None, "presets/quick")
-COMBINATIONS = [tuple(filter(None, names)) for names in itertools.product(PROTOCOLS, LABELS, QUICK)]
+NETWORKS = (None, "presets/eth2021")
+COMBINATIONS = [tuple(filter(None, names)) for names in itertools.product(PROTOCOLS, LABELS, NETWORKS, QUICK)]
 
 
 @pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
@@ -55,7 +56,7 @@ def test_every_combination_loads_over_h36m(names, over):
 
 def test_all_presets_are_in_the_test():
     there = {f"presets/{path.stem}" for path in (CONFIGS / "presets").glob("*.yaml")}
-    assert there == set(filter(None, (*PROTOCOLS, *LABELS, *QUICK)))
+    assert there == set(filter(None, (*PROTOCOLS, *LABELS, *NETWORKS, *QUICK)))
 
 
 def test_frames_that_are_not_extracted_are_refused():

@@ -12,8 +12,9 @@ from conftest import REPOSITORY
 
 from codebase.cli import build_parser
 from codebase.config import read_config
+from codebase.config.course import is_course
 
-CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml"))
+CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml") if not is_course(path))
 PROFILES = sorted(path.parent.name for path in (REPOSITORY / "cluster_profiles").glob("*/config.yaml"))
 
 

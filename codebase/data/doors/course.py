@@ -29,10 +29,10 @@ from codebase.data.doors.course_files import (
     BodyRows,
     Intrinsics,
     Named,
+    intrinsics_of,
     names_of,
     picture_folder,
     read_folder,
-    read_intrinsics,
 )
 from codebase.data.doors.folders import ALIGNED_WORLD, OWN_WORLD, View, in_world, metadata_of, place, rows, write_views
 from codebase.data.doors.official.metadata import OfficialCamera
@@ -72,7 +72,7 @@ def extract(subject: int, config: Config, tree: TreeWriter) -> None:
             f"The source has no folder S{subject}.", where=source, expected="S1/Directions 1.54138969/00000.npz",
             mend="correct extract.source, or leave the subject out of dataset.subjects",
         )  # fmt: skip
-    metadata, intrinsics = metadata_of(settings), read_intrinsics(settings.intrinsics)
+    metadata, intrinsics = metadata_of(settings), intrinsics_of(home, settings.intrinsics)
     named, refused = names_of(home, subject, metadata)
     for name, reason in refused:
         tree.leave_out(name, reason, "folder")

@@ -21,6 +21,7 @@ from codebase.skeleton import H36M_ACTS
 
 _SHAPES = {"root_loc": 3, "root_orient": 3, "pose_body": 63, "pose_hand": 6, "betas": 10}
 _OTHER_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkTogether": "WalkTogether"}
+CAM_PARAMS = "cam_params.json"
 _FOLDER = re.compile(r"(.+)\.(\d{8})")
 
 
@@ -89,6 +90,12 @@ def read_intrinsics(path: Path | None) -> dict[str, Intrinsics]:
             expected="entries with id, center, focal_length, radial_distortion, tangential_distortion, res_w, res_h",
         ) from None  # fmt: skip
     return found
+
+
+def intrinsics_of(home: Path, given: Path | None) -> dict[str, Intrinsics]:
+    """Intrinsics of a subject's folder: those of `given`, else of the cam_params.json in it, else Human3.6M's."""
+    own = home / CAM_PARAMS
+    return read_intrinsics(given if given is not None or not own.is_file() else own)
 
 
 def _intrinsics(*numbers: float) -> Intrinsics:

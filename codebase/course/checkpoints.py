@@ -1,0 +1,207 @@
+"""Checkpoints as the course wrote them, model_{it}.pt and model_best.pt, and how a run goes on from one of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codebase.config import HmrConfig
+from codebase.errors import DataError
+from codebase.files import atomic_path
+from codebase.training.state import Batches, Progress, generators
+
+log = logging.getLogger("posemill.course")
+KEYS = ("model", "optimizer", "epoch_it", "it", "loss_val_best")
+_FETCH_S = 60
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Writes the checkpoints of a run: pass `after` to the loop.
+
+    Attributes:
+        folder: out_dir.
+        section: of the network; `save_every` are the steps between two checkpoints.
+        model, optimizer, batches: of the run.
+        frames: rows of an epoch.
+        size: height and width of the crops.
+        backbone: what the encoder started from, in words.
+        metric: name of the figure by which model_best.pt is chosen; lowest is best.
+    """
+
+    folder: Path
+    section: HmrConfig
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    batches: Batches
+    frames: int
+    size: tuple[int, int]
+    backbone: str
+    metric: str
+
+    def after(self, progress: Progress) -> None:
+        """Write what is due at this step."""
+        best = loss_val_best(progress, self.metric)
+        newest = progress.history[-1] if progress.history else {}
+        value = newest.get(f"val/{self.metric}") if newest.get("step") == progress.step else None
+        names = [f"model_{progress.step}.pt"] * self._due(progress.step)
+        names += ["model_best.pt"] * (value is not None and value <= best)
+        if not names:
+            return
+        content = self._content(progress, best)
+        for name in names:
+            with atomic_path(self.folder / name) as temporary:
+                torch.save(content, temporary)
+
+    def _due(self, step: int) -> bool:
+        return step % self.section.save_every == 0 or step == self.section.steps
+
+    def _content(self, progress: Progress, best: float) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch_it": progress.step * self.section.batch_size // self.frames,
+            "it": progress.step,
+            "loss_val_best": best,
+            "posemill": {
+                "section": json.loads(self.section.model_dump_json()),
+                "size": list(self.size),
+                "backbone": self.backbone,
+                "progress": vars(progress),
+                "batches": self.batches.state_dict(),
+                "generators": generators(),
+            },
+        }
+
+
+def loss_val_best(progress: Progress, metric: str) -> float:
+    """The lowest value of the metric in any validation so far; infinite before the first."""
+    return min((entry[f"val/{metric}"] for entry in progress.history if f"val/{metric}" in entry), default=math.inf)
+
+
+@dataclass(frozen=True)
+class CourseCheckpoint:
+    """A checkpoint of ours in the course's form.
+
+    Attributes:
+        path: the file.
+        content: all of it.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def own(self) -> Mapping[str, Any]:
+        """What only our checkpoints hold: section, size, backbone, and what an exact resume needs."""
+        return self.content["posemill"]
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """State dict of the network."""
+        return self.content["model"]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the crops."""
+        height, width = self.own["size"]
+        return int(height), int(width)
+
+
+def read_checkpoint(path: Path) -> CourseCheckpoint:
+    """Read a checkpoint onto the CPU; nothing in it runs.
+
+    Raises:
+        DataError: the file is no checkpoint of a course run of ours.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the unpickler raise anything
+        raise DataError(f"The file is no readable checkpoint: {str(error).partition(chr(10))[0]}", where=path) from None
+    lacking = [key for key in (*KEYS, "posemill") if not isinstance(content, dict) or key not in content]
+    if lacking:
+        raise DataError(
+            f"The file is no checkpoint of train.py: it lacks {', '.join(lacking)}.", where=path,
+            expected=f"a dict with {', '.join(KEYS)} (and `posemill`: how to build the network and go on)",
+            mend="name one that `python train.py` wrote with a config of the course",
+        )  # fmt: skip
+    return CourseCheckpoint(path, content)
+
+
+def find_model(name: Path, folder: Path) -> Path:
+    """The checkpoint `name`: a path, a name in `folder`, or an http(s) address, which is fetched into it.
+
+    Raises:
+        DataError: there is none; the message lists those that exist in `folder`.
+    """
+    address = str(name)
+    if address.startswith(("http:", "https:")):
+        return _fetch(address if "://" in address else address.replace(":/", "://", 1), folder)
+    for candidate in (name, folder / name):
+        if candidate.is_file():
+            return candidate
+    found = sorted(folder.glob("model_*.pt"), key=lambda path: (len(path.name), path.name))
+    raise DataError(
+        "The model file does not exist.", where=name,
+        expected=f"one of those in {folder}: {', '.join(path.name for path in found) or 'none yet'}",
+        mend="name one of them, or train: python train.py CONFIG",
+    )  # fmt: skip
+
+
+def _fetch(address: str, folder: Path) -> Path:
+    target = folder / "fetched" / address.rpartition("/")[2]
+    try:
+        with urllib.request.urlopen(address, timeout=_FETCH_S) as answer, atomic_path(target) as temporary:  # noqa: S310
+            temporary.write_bytes(answer.read())
+    except (urllib.error.URLError, ValueError, OSError) as error:
+        raise DataError(f"The model file cannot be fetched: {error}", where=address, mend="name a file") from None
+    return target
+
+
+def begin_from(checkpoint: CourseCheckpoint, state: Path, *, section: HmrConfig) -> None:
+    """Make `state`, the state that the loop resumes from, of a checkpoint.
+
+    Raises:
+        DataError: the checkpoint is of another network.
+    """
+    built = (
+        "backbone",
+        "style",
+        "regressor",
+        "heads",
+        "rotation",
+        "width",
+        "iterations",
+        "features",
+        "places",
+        "frozen",
+    )
+    was, now = checkpoint.own["section"], section.model_dump(mode="json")
+    other = [f"{key} {was.get(key)} (now {now[key]})" for key in built if was.get(key) != now[key]]
+    if other:
+        raise DataError(f"The model file is of another network: {', '.join(other)}.", where=checkpoint.path,
+                        mend="train on with the config that it was made with")  # fmt: skip
+    optimizer = checkpoint.content["optimizer"]
+    for group in optimizer["param_groups"]:
+        group["lr"] = group["initial_lr"] = section.learning_rate
+    content = {
+        "progress": checkpoint.own["progress"],
+        "config": now,
+        "modules": {"hmr": checkpoint.weights},
+        "optimizers": {"hmr": optimizer},
+        "batches": checkpoint.own["batches"],
+        "generators": checkpoint.own["generators"],
+    }
+    with atomic_path(state) as temporary:
+        torch.save(content, temporary)
+    log.info("going on from %s, step %d", checkpoint.path, checkpoint.content["it"])
