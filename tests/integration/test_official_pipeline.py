@@ -30,7 +30,7 @@ CONFIG = {
         "train": {"subjects": [1], "every": 2}, "val": {"subjects": [8], "every": 4},
         "test": {"subjects": [9], "every": 6},
     },
-    "backgrounds": {"every": 2}, "crops": {"size": 32}, "runtime": {"workers": 1},
+    "backgrounds": {"every": 2}, "crops": {"size": 32}, "runtime": {"workers": 1, "threads": 1},
 }  # fmt: skip
 
 
