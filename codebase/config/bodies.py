@@ -26,7 +26,7 @@ class FitBodiesConfig(Section):
     poses: Path | None = Field(
         None, description="folder of AMASS-style npz from which the prior on poses is made; null: free synthetic poses"
     )
-    count: PositiveInt = Field(8000, description="poses of which the prior is made, or the most read of `poses`")
+    count: PositiveInt = Field(4000, description="poses of which the prior is made, or the most read of `poses`")
     parts: PositiveInt = Field(8, description="Gaussians of the prior on poses")
     seed: int = Field(0, ge=0, lt=2**32, description="of the free synthetic poses and of the prior's fit to poses")
     prior_weight: PositiveFloat = Field(
@@ -44,6 +44,16 @@ class FitBodiesConfig(Section):
     )
     shape_frames: PositiveInt = Field(240, description="frames, of all sequences, from which the shape is estimated")
     iterations: PositiveInt = Field(12, description="most Gauss-Newton steps on joints")
+    masks: bool = Field(True, description="whether masks are looked at, beside joints")
+    mask_every: PositiveInt = Field(1, description="masks of every n-th indexed frame are looked at")
+    mask_size: PositiveInt = Field(128, ge=32, description="side of the window about the person in which they are, px")
+    mask_weight: PositiveFloat = Field(0.5, description="of the distance of the body's outlines from the masks'")
+    mask_frames: PositiveInt = Field(60, description="frames, of `shape_frames`, whose masks help with the shape")
+    mask_rounds: PositiveInt = Field(3, description="how often the body's outlines are found anew")
+    least_iou: float = Field(
+        0.6, ge=0, le=1, description="frames whose silhouettes and masks overlap less, in the mean over the cameras "
+        "(intersection over union), are not kept"
+    )  # fmt: skip
     most_joint_mm: PositiveFloat = Field(
         30.0, description="frames whose joints are off by more, in the mean, are not kept"
     )

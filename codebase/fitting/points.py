@@ -137,14 +137,17 @@ class Points(torch.nn.Module):
         own = torch.einsum("bpxam,bacm->bpxac", summed.unflatten(3, (23, 9)), steps)
         return torch.nn.functional.pad(own, (0, 0, 1, 0))
 
-    def _by_shape(self, state: Kinematics, turns: Tensor) -> Float[Tensor, "frames points 3 10"]:
-        regressed = self.regressed
+    def shifts_by_shape(self, state: Kinematics) -> Float[Tensor, "frames 24 3 10"]:
+        """Derivatives of `Kinematics.shift_m` with regard to the betas."""
         slope = self.kinematic.slope.reshape(len(SMPL), 3, SHAPES)
-        moves = [slope[0].expand(len(turns), 3, SHAPES)]
+        moves = [slope[0].expand(len(state.rotations), 3, SHAPES)]
         for child, parent in enumerate(SMPL.parents):
             if parent >= 0:
                 moves.append(moves[parent] + state.rotations[:, parent] @ (slope[child] - slope[parent]))
-        shift = torch.stack(moves, 1) - state.rotations @ slope
+        return torch.stack(moves, 1) - state.rotations @ slope
+
+    def _by_shape(self, state: Kinematics, turns: Tensor) -> Float[Tensor, "frames points 3 10"]:
+        regressed, shift = self.regressed, self.shifts_by_shape(state)
         mixed = regressed.coefficients[:, 1 : 1 + SHAPES].reshape(-1, 3, SHAPES)
         change = turns @ mixed + regressed.share[:, None, None] * shift[:, regressed.joint_of_pair]
         return change.new_zeros(len(turns), regressed.count, 3, SHAPES).index_add(1, regressed.row_of_pair, change)

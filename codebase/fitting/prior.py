@@ -23,7 +23,7 @@ from codebase.synthetic.motion import sample_poses
 SIZE = 69
 # no joint is known better than this before anything is seen, rad
 FLOOR_RAD = 0.05
-_ROUNDS = 25
+_ROUNDS = 15
 
 
 class Pull(NamedTuple):
@@ -84,11 +84,17 @@ class PosePrior:
         return Pull(cost, gradient, curvature.permute(0, 1, 3, 2, 4).reshape(len(point), SIZE, SIZE))
 
     def _costs(self, point: Float[Tensor, "frames 69"]) -> Float[Tensor, "frames parts"]:
-        costs = []
-        for centre, precision, constant in zip(self.centres, self.precisions, self.constants, strict=True):
-            off = point - centre
-            costs.append(0.5 * ((off @ precision) * off).sum(1) + constant)
-        return torch.stack(costs, 1)
+        return _costs(point, self.centres, self.precisions, self.constants)
+
+
+def _costs(
+    points: Float[Tensor, "poses 69"], centres: Tensor, precisions: Tensor, constants: Tensor
+) -> Float[Tensor, "poses parts"]:
+    costs = []
+    for centre, precision, constant in zip(centres, precisions, constants, strict=True):
+        off = points - centre
+        costs.append(0.5 * ((off @ precision) * off).sum(1) + constant)
+    return torch.stack(costs, 1)
 
 
 def coordinates(mean: Float[Tensor, "24 3 3"], rotmats: Float[Tensor, "poses 24 3 3"]) -> Float[Tensor, "poses 69"]:
@@ -134,9 +140,7 @@ def _mixture(points: Float[Tensor, "poses 69"], parts: int, seed: int) -> tuple[
         constants = 0.5 * torch.logdet(covariance) - torch.log(size / count)
         if parts == 1:
             break
-        offs = points[:, None] - centres
-        costs = 0.5 * torch.einsum("npi,pij,npj->np", offs, precisions, offs) + constants
-        belongs = torch.softmax(-costs, 1)
+        belongs = torch.softmax(-_costs(points, centres, precisions, constants), 1)
     return centres, precisions, constants - constants.min()
 
 

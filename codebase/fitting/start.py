@@ -2,8 +2,8 @@
 
 As smplfitter does it (Sarandi and Pons-Moll, 2024), rotations of parts are found from points that they carry, one
 part after the other. Here 17 joints are all there is: the trunk's two ends are turned by orthogonal Procrustes; a
-limb's bone takes the least turn from its mean rotation that points it the right way, then the twist that brings the next bone's
-usual direction nearest to where it is. What joints do not say is as in the mean pose.
+limb's bone takes the least turn from its mean rotation that points it the right way, then the twist that brings the
+next bone's usual direction nearest to where it is. What joints do not say is as in the mean pose.
 """
 
 from __future__ import annotations
