@@ -91,13 +91,17 @@ def _replace_gpu(wants: Profile, asked: Mapping[str, Any]) -> None:
     """`asked` in place of the ways in which our profiles ask for a GPU; the number stays what the config says."""
     if "gpu" not in wants:
         return
-    # Slurm's `gpu` counts all nodes, every other way of asking counts one
-    count = str(wants["gpu"]).partition(" * ")[0]
-    for ours in ("lsf_extra", "gres", "gpu_model"):
-        wants.pop(ours, None)
+    count = str(wants["gpu"]).partition(" ")[0]
+    wants.pop("lsf_extra", None)
     if "gres" in asked:
         # Slurm's plugin takes --gpus or --gres, not both
         wants["gpu"] = 0
+    elif "gpu_model" in asked and "gres" in wants:
+        # of several nodes it is asked for by --gres
+        model = str(asked["gpu_model"]).strip("'\"")
+        several = f"{wants['nodes']} > 1"
+        wants["gres"] = f"'gpu:{model}:{count}' if {several} else ''"
+        asked = {**asked, "gpu_model": f"'' if {several} else '{model}'"}
     wants.update(_quoted({key: value.replace(GPUS, count) if isinstance(value, str) else value
                           for key, value in asked.items()}))  # fmt: skip
 

@@ -3,7 +3,8 @@
     python submissions.py OUT --profile lsf -n ...      (in a house; the words after OUT are Snakemake's)
 
 Snakemake builds its DAG and loads the real plugin; then every job is submitted at once, as if all before it were done,
-to a bsub or sbatch that only takes notes. For tests.
+to a bsub or sbatch that only takes notes. What the plugins ask beforehand is answered alike, whether this machine has a
+Slurm (that may not run) or none. For tests.
 """
 
 import json
@@ -18,14 +19,18 @@ with open({notes!r}, "a") as file:
 print({answer!r})
 """
 ANSWERS = {"bsub": "Job <1> is submitted to queue <gpu>.", "sbatch": "1"}
+KNOWN = {"sinfo": "PARTITION\ngpu*", "sacctmgr": "my_account", "sshare": "my_account"}
 
 
 def take_notes(folder: Path, notes: Path) -> None:
     """Put commands on PATH that write down what they are called with."""
     folder.mkdir()
+    scripts = {name: f"#!/bin/sh\nprintf '%s\\n' '{answer}'\n" for name, answer in KNOWN.items()}
     for name, answer in ANSWERS.items():
+        scripts[name] = NOTE.format(python=sys.executable, notes=str(notes), name=name, answer=answer)
+    for name, script in scripts.items():
         path = folder / name
-        path.write_text(NOTE.format(python=sys.executable, notes=str(notes), name=name, answer=answer))
+        path.write_text(script)
         path.chmod(0o755)
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 

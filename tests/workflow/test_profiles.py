@@ -155,6 +155,8 @@ LINES = {
     "slurm": ("slurm", "slurm.yaml"),
     "slurm-gres": ("slurm", "slurm-gres.yaml"),
     "slurm-modules": ("slurm", "modules.yaml"),
+    "slurm-nodes": ("slurm", "modules.yaml"),
+    "slurm-nodes-model": ("slurm", "slurm.yaml"),
 }
 
 
@@ -177,7 +179,8 @@ def test_what_each_rule_is_submitted_with(house, tmp_path, name):
     assert made.returncode == 0, made.stderr
     notes = tmp_path / "notes"
     script = [sys.executable, str(REPOSITORY / "tests/cluster/submissions.py"), str(notes), "--profile", profile]
-    done = outside(house, tmp_path, *script, "--configfile", "configs/mini.yaml", "--config", "hmr={gpus: 2}")
+    wanted = "hmr={gpus: 2, nodes: 2}" if "nodes" in name else "hmr={gpus: 2}"
+    done = outside(house, tmp_path, *script, "--configfile", "configs/mini.yaml", "--config", wanted)
     assert notes.is_file(), done.stdout + done.stderr
     calls = [readable(call, house) for call in map(eval, notes.read_text().splitlines())]
     same_as_snapshot(f"submit-{name}", "\n".join(calls) + "\n")
