@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codebase.commands import COMMANDS, Command
-from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, ConfigError, OutOfTimeError, UserError
+from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, ConfigError, KilledError, OutOfTimeError, UserError
 from codebase.failures import disk_is_full
 from codebase.launch.options import add_options, budget, seconds
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 MEMBER = "TORCHELASTIC_RUN_ID"  # in the environment of the processes that torchrun starts
 # how a stage ended, in its log's last line
-ENDS = {OutOfTimeError: "out of time", UserError: "error", KeyboardInterrupt: "interrupted"}
+ENDS = {OutOfTimeError: "out of time", KilledError: "killed", UserError: "error", KeyboardInterrupt: "interrupted"}
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return importlib.import_module("codebase.training.spread").as_member(lambda: options.handler(options))
     try:
         return options.handler(options) or 0
+    except KilledError as error:
+        print(f"killed: {error}", file=sys.stderr)
+        return 1
     except UserError as error:
         if options.traceback:
             raise

@@ -38,5 +38,9 @@ class DataError(UserError):
     """A file that is missing, unreadable or not in its documented format."""
 
 
+class KilledError(UserError):
+    """A process of the job was killed from outside: another attempt, with more memory, may get through. Exit code 1."""
+
+
 class OutOfTimeError(Exception):
     """The time budget is spent; the state is saved. Not a failure: exit code 75 asks for another attempt."""

@@ -13,9 +13,14 @@ _TAIL_BYTES = 64 << 10
 
 
 def user_message(log: str) -> str:
-    """The error for people that a log ends with, or nothing."""
-    found = re.search(r"^error: .*(?:\n.+)*\n?\Z", log, flags=re.MULTILINE)
+    """The message for people that a log ends with, an error or who was killed; or nothing."""
+    found = re.search(r"^(?:error|killed): .*(?:\n.+)*\n?\Z", log, flags=re.MULTILINE)
     return found[0] if found else ""
+
+
+def wants_a_person(log: str) -> bool:
+    """Whether a log ends with an error that another attempt would meet again, until somebody mends it."""
+    return user_message(log).startswith("error: ")
 
 
 def stopped_message(log: str) -> str:

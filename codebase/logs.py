@@ -52,7 +52,7 @@ def log_job(argv: Sequence[str], *, commit: str, gpu_names: bool) -> None:
 
 
 def log_end(how: str, seconds: float) -> None:
-    """The last line of a job: `done`, `error`, `out of time`, `interrupted` or `fault`; the error itself follows."""
+    """The last line of a job: `done`, `error`, `killed`, `out of time`, `interrupted` or `fault`; the error follows."""
     log.info("ended after %.1f s: %s", seconds, how)
 
 

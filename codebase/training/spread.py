@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from codebase.config import TrainConfig
-from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, OutOfTimeError, UserError
+from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, KilledError, OutOfTimeError, UserError
 from codebase.failures import disk_is_full
 
 log = logging.getLogger("posemill.spread")
@@ -36,7 +36,8 @@ def launch(section: TrainConfig, argv: Sequence[str]) -> None:
 
     Raises:
         OutOfTimeError: they stopped and saved.
-        UserError: one of them met something that a user can mend, was killed, or srun is needed and not there.
+        UserError: one of them met something that a user can mend, or srun is needed and not there.
+        KilledError: one of them was killed.
         SystemExit: a fault of ours; its traceback was printed.
     """
     if section.nodes > 1 and AGENT not in os.environ:
@@ -138,7 +139,7 @@ def _end_like(failures: Sequence[Any], size: int, asked: Sequence[int]) -> None:
     if code < 0 and asked:
         raise OutOfTimeError(f"{signal.Signals(asked[0]).name}: stopped before the first step was made")
     if code < 0:
-        raise UserError(
+        raise KilledError(
             f"{who} was killed by {signal.Signals(-code).name}, and the others were stopped.",
             expected="all processes to live as long as the run",
             mend="see whether memory ran out (dmesg, the scheduler's record), and run again: it goes on where it saved",

@@ -3,7 +3,7 @@
 import errno
 from pathlib import Path
 
-from codebase.failures import disk_is_full, failed_logs, last_words, user_message
+from codebase.failures import disk_is_full, failed_logs, last_words, user_message, wants_a_person
 
 
 def log(folder, name, text):
@@ -17,6 +17,15 @@ def test_the_message_for_the_user_is_found_at_the_end_of_a_log():
     assert user_message(f"10:00:00 I host x\nerror: an older one\n\n10:00:01 I went on\n{message}") == message
     assert user_message("Traceback (most recent call last):\nValueError: no\n") == ""
     assert user_message("") == ""
+
+
+def test_another_attempt_helps_who_was_killed_and_not_who_met_an_error():
+    assert wants_a_person("10:00:00 I ended after 1.0 s: error\nerror: there is no such file\n  where: x\n")
+    assert not wants_a_person(
+        "10:00:00 I ended after 1.0 s: killed\nkilled: process 1 was killed\n  to mend: more memory\n"
+    )
+    assert not wants_a_person("out of time: the state is saved\n")
+    assert not wants_a_person("error: an older one\n\n10:00:01 I went on\n")
 
 
 def test_each_message_stands_once_before_the_faults_of_ours(tmp_path):

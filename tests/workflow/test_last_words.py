@@ -23,13 +23,24 @@ def broken(house):
 def test_the_error_for_people_is_the_last_thing_and_stands_there_once(in_house, house):
     config = broken(house)
     targets = [f"results/broken/index_{split}.h5" for split in ("train", "test")]
-    words = ("--profile", "cluster_profiles/local", "--keep-going", "--configfile", config, "--", *targets)
-    done = in_house("snakemake", *words)
+    words = ("--profile", "cluster_profiles/local", "--keep-going", "--retries", "3", "--configfile", config)
+    done = in_house("snakemake", *words, "--", *targets)
     assert done.returncode == 1
+    assert "Trying to restart" not in done.stderr, "nobody can have mended it meanwhile"
     said = done.stderr[done.stderr.rindex("Exiting because") :]
     messages = re.findall(r"^error: .*(?:\n  .+)*", said, flags=re.MULTILINE)
     assert len(messages) == len(set(messages)) >= 1, said
     assert re.search(LOG, said), said
+
+
+def test_a_job_that_was_killed_is_tried_again(in_house, house):
+    config = broken(house)
+    stage = "import os\n\nVERSION = 1\n\n\ndef run(config, **paths):\n    os.kill(os.getpid(), 9)\n"
+    (house / "codebase/stages/index.py").write_text(stage)
+    words = ("--profile", "cluster_profiles/local", "--retries", "1", "--configfile", config)
+    done = in_house("snakemake", *words, "--", "results/broken/index_test.h5")
+    assert done.returncode == 1
+    assert done.stderr.count("Trying to restart") == 1, done.stderr
 
 
 def test_launch_leaves_with_2_where_the_error_is_for_people(in_house, house):

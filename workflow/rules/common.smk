@@ -9,13 +9,22 @@ import atexit
 import os
 import shutil
 import sys
+import time
 from functools import cache
 from pathlib import Path
+
+from snakemake.jobs import Job
 
 from codebase.body_sources import where_to_get
 from codebase.config import Config, split_digest, stage_digest, to_yaml, validate_config
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
-from codebase.failures import disk_is_full, failed_logs, last_words
+from codebase.failures import (
+    disk_is_full,
+    failed_logs,
+    last_words,
+    tail,
+    wants_a_person,
+)
 from codebase.paths import Paths
 from codebase.schedulers import refusal_hint, require_scheduler
 from codebase.shared_data import require_same_data
@@ -314,8 +323,25 @@ def explain_refusal():
         print(f"\n{hint}", file=sys.stderr)
 
 
+def try_no_error_again():
+    """A job whose log ends with an error that a person must mend fails at once, however many `retries` there are.
+
+    Snakemake counts attempts and knows no exit codes, so its question is answered here. Killed jobs, those out of time
+    and those that say nothing are tried again.
+    """
+    begun, asked = time.time(), Job.restart_times.fget
+
+    def restart_times(job):
+        logs = [Path(log) for log in job.log]
+        told = [log for log in logs if log.is_file() and log.stat().st_mtime > begun]
+        return 0 if any(wants_a_person(tail(log)) for log in told) else asked(job)
+
+    Job.restart_times = property(restart_times)
+
+
 if workflow.is_main_process:
     atexit.register(explain_refusal)
+    try_no_error_again()
 
 
 onerror:
