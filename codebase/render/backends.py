@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,6 +27,7 @@ _OTHERS = {
 NAMES = ("ours", *_OTHERS)
 
 
+@runtime_checkable
 class Draw(Protocol):
     """Masks of meshes, differentiable in the vertices; what `silhouette` promises, as far as a renderer keeps it."""
 
