@@ -29,7 +29,8 @@ class Job:
         id, state, partition, node: Slurm's words; `node` is empty before its start.
         rule: name of the Snakemake rule, or "".
         folder: where it was submitted.
-        gpus, memory_mb, restarts, exit_code: what it asked for, how often it was requeued, "status:signal".
+        gpus, gpus_per_node: as it asked for them, of the job or of each of its nodes.
+        memory_mb, restarts, exit_code: what it asked for, how often it was requeued, "status:signal".
         start, end: of the last start; without meaning for a job that waits.
     """
 
@@ -45,6 +46,7 @@ class Job:
     exit_code: str
     start: datetime
     end: datetime
+    gpus_per_node: int = 0
 
     @property
     def over(self) -> bool:
@@ -84,13 +86,13 @@ def _megabytes(text: str) -> int:
 
 def parse_job(line: str) -> Job:
     """A line of `scontrol show job --oneliner`."""
-    gpus = re.search(r"TresPerJob=gres:gpu:(?:[a-z]\w*:)?(\d+)", line)
+    gpus, per_node = (re.search(rf"TresPer{what}=gres:gpu:(?:[a-z]\w*:)?(\d+)", line) for what in ("Job", "Node"))
     rule = re.search(r"Comment=rule_(\w+?)(?:_wildcards_\S*)?\s", line)
     return Job(
         _value(line, "JobId"), _value(line, "JobState"), _value(line, "Partition"), _value(line, "NodeList"),
         rule[1] if rule else "", Path(_value(line, "WorkDir")), int(gpus[1]) if gpus else 0,
         _megabytes(_value(line, "MinMemoryNode")), int(_value(line, "Restarts", "0")), _value(line, "ExitCode"),
-        _time(_value(line, "StartTime")), _time(_value(line, "EndTime")),
+        _time(_value(line, "StartTime")), _time(_value(line, "EndTime")), int(per_node[1]) if per_node else 0,
     )  # fmt: skip
 
 

@@ -1,17 +1,29 @@
-"""The whole DAG as jobs of a real Slurm, by `snakemake --profile slurm`; each GPU rule on a GPU of its own."""
+"""The whole DAG as jobs of a real Slurm, by `snakemake --profile slurm`; each GPU rule on a GPU of its own.
+
+Of the tests' small config, in some 45 jobs. Of the miniature itself, in some 135 jobs and half an hour:
+
+    POSEMILL_CLUSTER_CONFIG=configs/mini.yaml bash tests/run.sh --cluster tests/cluster/test_slurm_dag.py
+"""
 
 import json
 import math
+import os
+import shutil
 from itertools import combinations
+from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
 from codebase.cli import COMMANDS
-from tests.cluster.workflows import House, first_line
+from codebase.config import read_config
+from tests.cluster.workflows import TINY, House, first_line
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+CONFIG = REPOSITORY / os.environ.get("POSEMILL_CLUSTER_CONFIG", TINY)
+PATIENCE = float(os.environ.get("POSEMILL_CLUSTER_PATIENCE", "1000" if CONFIG == TINY else "7200"))
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(PATIENCE + 200)]
 GPU_STAGES = ("train_enc_dec", "train_pose", "train_prior", "train_smpl", "train_hmr", "embed", "predict")
-RUN = "results/tiny"
+RUN = Path("results") / read_config(CONFIG).name
 
 
 def assert_one_gpu_each(house, jobs):
@@ -48,7 +60,8 @@ def assert_complete(house):
 def done(slurm, tmp_path_factory):
     """A house in which the DAG has run, and the jobs that it took."""
     house = House(tmp_path_factory.mktemp("dag") / "house", slurm)
-    house.finish(house.start(), timeout=1000)
+    shutil.copy(CONFIG, house.root / "configs/dag.yaml")
+    house.finish(house.start(config="configs/dag.yaml"), timeout=PATIENCE)
     return house, {job.id: job for job in slurm.jobs(house.root)}
 
 
@@ -70,6 +83,6 @@ def test_it_asks_for_the_memory_of_the_profile(done):
 
 def test_a_second_run_submits_nothing(slurm, done):
     house, jobs = done
-    house.finish(house.start())
+    house.finish(house.start(config="configs/dag.yaml"))
     assert len(slurm.jobs(house.root)) == len(jobs)
     assert "Nothing to be done" in house.said()
