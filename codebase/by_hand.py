@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from codebase.config import Config
-from codebase.course.checkpoints import find_model
+from codebase.course.find import find_model
 from codebase.errors import DataError
 from codebase.paths import Paths
 

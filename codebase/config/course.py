@@ -177,9 +177,9 @@ class CourseConfig(Section):
         }
         chosen = {"backbone": self.model.backbone, "regressor": self.model.regressor}
         said |= {key: value for key, value in chosen.items() if value is not None}
-        return validate_config(
-            HmrConfig, {**self._preset(), **self.hmr, **said}, where="hmr", expected="docs/config.md"
-        )
+        # the course's networks answer in the camera's frame
+        merged = {"frame": "camera", **self._preset(), **self.hmr, **said}
+        return validate_config(HmrConfig, merged, where="hmr", expected="the keys of hmr in docs/config.md")
 
     def _preset(self) -> dict[str, Any]:
         sections = {p.stem: yaml.safe_load(p.read_text(encoding="utf-8")).get("hmr") for p in PRESETS.glob("*.yaml")}

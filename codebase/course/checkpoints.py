@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,6 @@ from codebase.training.state import Batches, Progress, generators
 
 log = logging.getLogger("posemill.course")
 KEYS = ("model", "optimizer", "epoch_it", "it", "loss_val_best")
-_FETCH_S = 60
 
 
 @dataclass(frozen=True)
@@ -136,36 +133,6 @@ def read_checkpoint(path: Path) -> CourseCheckpoint:
             mend="name one that `python train.py` wrote with a config of the course",
         )  # fmt: skip
     return CourseCheckpoint(path, content)
-
-
-def find_model(name: Path, folder: Path) -> Path:
-    """The checkpoint `name`: a path, a name in `folder`, or an http(s) address, which is fetched into it.
-
-    Raises:
-        DataError: there is none; the message lists those that exist in `folder`.
-    """
-    address = str(name)
-    if address.startswith(("http:", "https:")):
-        return _fetch(address if "://" in address else address.replace(":/", "://", 1), folder)
-    for candidate in (name, folder / name):
-        if candidate.is_file():
-            return candidate
-    found = sorted(folder.glob("model_*.pt"), key=lambda path: (len(path.name), path.name))
-    raise DataError(
-        "The model file does not exist.", where=name,
-        expected=f"one of those in {folder}: {', '.join(path.name for path in found) or 'none yet'}",
-        mend="name one of them, or train: python train.py CONFIG",
-    )  # fmt: skip
-
-
-def _fetch(address: str, folder: Path) -> Path:
-    target = folder / "fetched" / address.rpartition("/")[2]
-    try:
-        with urllib.request.urlopen(address, timeout=_FETCH_S) as answer, atomic_path(target) as temporary:  # noqa: S310
-            temporary.write_bytes(answer.read())
-    except (urllib.error.URLError, ValueError, OSError) as error:
-        raise DataError(f"The model file cannot be fetched: {error}", where=address, mend="name a file") from None
-    return target
 
 
 def begin_from(checkpoint: CourseCheckpoint, state: Path, *, section: HmrConfig) -> None:

@@ -12,7 +12,8 @@ import torch
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import HmrConfig
 from codebase.config.course import CourseConfig
-from codebase.course.checkpoints import CourseCheckpoint, find_model, read_checkpoint
+from codebase.course.checkpoints import CourseCheckpoint, read_checkpoint
+from codebase.course.find import find_model
 from codebase.course.measure import Answers, Figures, answer
 from codebase.course.samples import CourseSamples, Rows
 from codebase.course.submission import write_submission

@@ -14,7 +14,8 @@ from torch import Tensor
 from codebase.body.model import BodyLayer, load_body
 from codebase.config.course import CourseConfig
 from codebase.config.root import RuntimeConfig
-from codebase.course.checkpoints import Keeper, begin_from, find_model, read_checkpoint
+from codebase.course.checkpoints import Keeper, begin_from, read_checkpoint
+from codebase.course.find import find_model
 from codebase.course.measure import SELECTION, measure
 from codebase.course.samples import CourseSamples
 from codebase.data.batches import Frames

@@ -142,7 +142,8 @@ def boxes(
     rotations = Rotation.from_rotvec(bodies.pose_rad.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
     arrays = (np.tile(bodies.betas, (len(rotations), 1)), rotations, bodies.root_loc_m)
     joints = BodyLayer(body).joints17(*(torch.from_numpy(a.astype(np.float32)) for a in arrays)).double().numpy()
-    px = project(joints, meta.f_px, meta.c_px, meta.distortion)
+    lens = (np.tile(values, (len(joints), 1)) for values in (meta.f_px, meta.c_px, meta.distortion))
+    px = project(joints, *lens)
     low, high = px.min(axis=1), px.max(axis=1)
     return (low + high) / 2, MARGIN * (high - low).max(axis=1) / BOX_PX
 

@@ -64,9 +64,11 @@ def run(
         OutOfTimeError: the budget is spent.
     """
     begun, section = time.monotonic(), config.hmr
-    if section.frame == "camera":
-        raise ConfigError("Crops are turned towards the root: orientations are of the im frame.", where="hmr.frame",
-                          expected="im; camera is for course data (docs/course.md)")  # fmt: skip
+    if section.frame == "camera" or section.root == "estimated":
+        raise ConfigError(
+            "Crops are turned towards the root, whose place is given.", where="hmr.frame, hmr.root",
+            expected="im and given; camera and estimated are for course data (docs/course.md)",
+        )  # fmt: skip
     device = prepare(config.runtime, section.seed)
     copies = near(crops, config.runtime.scratch)
     train, val = (Samples.load(copies, index, bodies) for index in (index_train, index_val))
