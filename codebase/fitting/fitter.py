@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -124,7 +124,7 @@ class Fitter:
 
     def sequence(
         self, shape: Shape, joints_mm: Float[ndarray, "frames 17 3"], frame: Int[ndarray, " frames"],
-        windows: Windows | None = None,
+        look: Callable[[Int[ndarray, " rows"]], Windows] | None = None,
     ) -> Posed:  # fmt: skip
         """Bodies of a sequence's frames, NaN where a frame has too few joints.
 
@@ -132,7 +132,7 @@ class Fitter:
             shape: of the subject.
             joints_mm: world frame; NaN where unknown.
             frame: numbers of the frames, rising.
-            windows: masks of the frames; None: joints alone.
+            look: gives the masks of rows of frames; None: joints alone.
         """
         count = len(joints_mm)
         rotmats, transl = (
@@ -141,7 +141,7 @@ class Fitter:
         )
         transl, error, iou = transl.double(), np.full(count, np.nan), np.full(count, np.nan)
         for rows, keep in _pieces(np.flatnonzero(enough(joints_mm))):
-            own = None if windows is None else windows.take(rows)
+            own = None if look is None else look(rows)
             part, mine = self._piece(shape, joints_mm[rows], frame[rows], own), rows[keep]
             rotmats[mine], transl[mine] = part.pose.rotmats[keep], part.pose.transl_m[keep]
             error[mine], iou[mine] = part.joint_error_mm[keep], part.mask_iou[keep]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import roma
 import torch
@@ -69,6 +69,7 @@ class Guess:
         return cls(pose, torch.zeros(len(H36M), 3, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
 
 
+@runtime_checkable
 class Term(Protocol):
     """Another term of a fit."""
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import roma
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from codebase.body.arrays import BodyArrays, load_body
@@ -101,7 +101,7 @@ def prepare(config: Config, body: BodyArrays, tracks: Sequence[Track]) -> Job:
     bare = shape = fitter.shape(np.concatenate([track.joints_world_mm for track in chosen]))
     looked_at = sampled(tracks, section.mask_frames, masked=True) if section.masks else []
     if looked_at:
-        windows = Windows.join([_windows(track, masks_root, section, every=1) for track in looked_at])
+        windows = Windows.join([_windows(one, np.arange(len(one)), masks_root, section, every=1) for one in looked_at])
         shape = fitter.dressed(bare, np.concatenate([track.joints_world_mm for track in looked_at]), windows)
     return Job(fitter, section, masks_root, bare, shape)
 
@@ -126,9 +126,13 @@ def has_mask(track: Track) -> Bool[ndarray, " frames"]:
     return np.any([camera.has_mask for camera in track.cameras], axis=0)
 
 
-def _windows(track: Track, masks_root: Path, section: FitBodiesConfig, *, every: int) -> Windows:
-    wanted = enough(track.joints_world_mm) & (np.arange(len(track)) % every == 0)
-    return read_windows(track, masks_root, size=section.mask_size, wanted=wanted)
+def _windows(
+    track: Track, rows: Int[ndarray, " rows"], masks_root: Path, section: FitBodiesConfig, *, every: int
+) -> Windows:
+    """The masks of some rows: of every n-th row of the sequence."""
+    part = track.take(rows)
+    wanted = enough(part.joints_world_mm) & (rows % every == 0)
+    return read_windows(part, masks_root, size=section.mask_size, wanted=wanted)
 
 
 def fit_track(job: Job, track: Track) -> Fitted:
@@ -137,8 +141,11 @@ def fit_track(job: Job, track: Track) -> Fitted:
     torch.set_num_threads(1)
     joints_only = posed = job.fitter.sequence(job.bare, joints_mm, track.frame)
     if section.masks and has_mask(track).any():
-        windows = _windows(track, job.masks_root, section, every=section.mask_every)
-        posed = job.fitter.sequence(job.shape, joints_mm, track.frame, windows)
+
+        def look(rows: Int[ndarray, " rows"]) -> Windows:
+            return _windows(track, rows, job.masks_root, section, every=section.mask_every)
+
+        posed = job.fitter.sequence(job.shape, joints_mm, track.frame, look)
     tried = np.isfinite(posed.joint_error_mm)
     for name, value in (("rotations", posed.pose.rotmats), ("places", posed.pose.transl_m)):
         if not torch.isfinite(value[torch.from_numpy(tried)]).all():

@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 
 from codebase.cli import build_parser
 from codebase.config import read_config
+from codebase.paths import Paths
 from codebase.config.course import is_course
 
 CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml") if not is_course(path))
@@ -35,6 +36,9 @@ def test_every_config_builds_with_every_profile(in_house, config, profile):
     assert jobs["crops"] == jobs["embed"] == jobs["backgrounds"] == people
     assert jobs.get("synthesize", 0) == (people if settings.dataset.kind == "synthetic" else 0)
     assert jobs["index"] == 3
+    # bodies are fitted to everybody where the dataset has none, else to test subjects, to be compared with their own
+    fitted = people if Paths(settings).fits_bodies else len(settings.split.test.subjects)
+    assert jobs["fit_bodies"] == jobs["check_fitted"] == fitted
     assert all(jobs[rule] == 1 for rule in ("train_hmr", "predict", "evaluate", "report", "all"))
 
 
@@ -178,3 +182,23 @@ def test_what_rules_run_the_command_line_understands(in_house):
 def test_the_linter_of_snakemake_has_no_complaint(in_house):
     done = in_house("snakemake", "--lint")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("sections", "fitted", "learned_from"),
+    [
+        (["fit_bodies={use: never}"], 0, "dataset/truth/S1.h5"),
+        (["fit_bodies={measure_every: 0}"], 0, "dataset/truth/S1.h5"),
+        (["fit_bodies={use: auto}"], 2, "dataset/truth/S1.h5"),
+        (["fit_bodies={use: always}"], 14, "results/mini/bodies/S1.h5"),
+    ],
+)
+def test_fitted_bodies_are_asked_for_where_they_are_wanted(in_house, sections, fitted, learned_from):
+    done = in_house("snakemake", "-n", "--printshellcmds", "--config", *sections)
+    assert done.returncode == 0, done.stderr
+    jobs = counts(done.stdout)
+    assert jobs.get("fit_bodies", 0) == jobs.get("check_fitted", 0) == fitted
+    (training,) = re.findall(r"codebase train-hmr .*", done.stdout)
+    assert learned_from in training
+    every = set(re.findall(r"codebase fit-bodies .* --every (\d+)", done.stdout))
+    assert every == ({"1"} if fitted == 14 else {"4"} if fitted else set())

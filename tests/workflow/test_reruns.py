@@ -9,6 +9,7 @@ from codebase.config import read_config
 
 END = {"predict", "check_predictions", "evaluate", "report", "all"}
 FROM_POSE, FROM_HMR = {"train_pose", "check_pose"} | END, {"train_hmr", "check_hmr"} | END
+FITTED = {"fit_bodies", "check_fitted", "evaluate", "report", "all"}
 FROM_SMPL = {"train_smpl", "check_smpl"} | END
 FROM_EMBED = {"embed", "check_embeddings"} | FROM_POSE | FROM_SMPL
 FROM_CROPS = {"crops", "check_crops", "train_enc_dec", "check_enc_dec"} | FROM_HMR | FROM_EMBED
@@ -44,6 +45,8 @@ def test_a_section_reruns_its_stage_and_what_follows(in_house, finished):
         "runtime={workers: 2, threads: 1, device: cpu}": set(),
         "report={examples: 3}": {"report", "all"},
         "evaluate={per_act: false}": {"evaluate", "report", "all"},
+        "fit_bodies={joint_mm: 4}": FITTED,
+        "fit_bodies={measure_every: 3}": FITTED,
         "pose={learning_rate: 0.5}": FROM_POSE,
         "hmr={learning_rate: 0.5}": FROM_HMR,
         "prior={learning_rate: 0.5}": {"train_prior", "check_prior"} | FROM_SMPL,
@@ -64,7 +67,7 @@ def test_editing_the_test_split_trains_nothing_again(in_house, finished):
         split = {name: {"subjects": listed[name], "every": (every | changes)[name]} for name in listed}
         return "--config", f"split={json.dumps(split)}"
 
-    ends = {"check_index", "check_crops", "embed", "check_embeddings", "check_backgrounds"} | END
+    ends = FITTED | {"check_index", "check_crops", "embed", "check_embeddings", "check_backgrounds"} | END
     assert due(in_house, *edit()) == set()
     assert due(in_house, *edit(test=3)) == {"index", "crops"} | ends
     jobs = in_house("snakemake", "-n", "--rerun-triggers", "mtime", "params", "input", *edit(test=3)).stdout
@@ -98,7 +101,7 @@ def test_checking_again_trains_nothing_again(in_house, finished):
     assert due(in_house) == set(), "a new version of the checks is no reason to run"
     markers = sorted((finished / "results/mini/checks").glob("*.json"))
     people = 14
-    assert len(markers) == 3 + 4 * people + 5 + 1
+    assert len(markers) == 3 + 4 * people + 5 + 1 + len(read_config(finished / "configs/mini.yaml").split.test.subjects)
     for marker in markers:
         marker.write_text(marker.read_text())
     assert due(in_house) == set(), "a check by hand that finds the same re-runs what it gates"

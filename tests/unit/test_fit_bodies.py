@@ -1,0 +1,462 @@
+"""Bodies from joints and masks: derivatives, the closed-form start, what is robust, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import roma
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codebase.body.arrays import lbs_numpy, load_body
+from codebase.config import FitBodiesConfig
+from codebase.data.human36m import MASK_SUFFIX, Folder
+from codebase.errors import DataError
+from codebase.fitting.contours import Contours, expected_cloth
+from codebase.fitting.fitter import Fitter
+from codebase.fitting.normal import Normal
+from codebase.fitting.points import UNKNOWNS, Points, Pose
+from codebase.fitting.prior import PosePrior, coordinates, right_inverse
+from codebase.fitting.solve import Fit, Guess, Losses
+from codebase.fitting.start import LENGTHS, least_turn, start_betas, start_pose, twist
+from codebase.fitting.tracks import Camera, Track
+from codebase.fitting.windows import Windows, outside, read_windows
+from codebase.geometry import distort, world_to_camera
+from codebase.render.raster import Pinhole, rasterise
+from codebase.skeleton import H36M
+from codebase.synthetic.motion import make_clip, sample_poses
+from tests.trees import camera
+
+BODY = load_body(Path(__file__).resolve().parents[2] / "assets" / "free_body.npz")
+BETAS = torch.tensor([0.8, -0.7, 0.5, 0.4, -0.3, 0, 0, 0, 0, 0], dtype=torch.float64)
+SECTION = FitBodiesConfig(iterations=8, mask_rounds=2)
+SIZE = 160
+LIMBS = [("left_hip", "left_knee"), ("right_knee", "right_foot"), ("left_shoulder", "left_elbow"),
+         ("right_elbow", "right_wrist")]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def points():
+    return Points(BODY)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return PosePrior.of(sample_poses(600, 7, BODY.joint_shape_map[0]), 2)
+
+
+def performed(act, frames=6, seed=77):
+    """Somebody whom the prior did not see."""
+    rest, slope = BODY.joint_shape_map
+    clip = make_clip(
+        act, 1, seed=seed, frames=frames, fps=10.0, rest_joints_m=rest + slope @ BETAS.numpy(), sole_offset_m=0.09,
+        min_span_s=0.0,
+    )  # fmt: skip
+    rotmats = roma.rotvec_to_rotmat(torch.from_numpy(clip.pose_rad).double())
+    return Pose(BETAS.expand(frames, -1), rotmats, torch.from_numpy(clip.transl_m).double())
+
+
+@pytest.fixture(scope="module")
+def people(points):
+    """True bodies of a standing, a sitting and a walking person, and their joints."""
+    poses = [performed(act) for act in (3, 9, 14)]
+    joined = Pose(*(torch.cat([getattr(pose, name) for pose in poses]) for name in ("betas", "rotmats", "transl_m")))
+    return joined, points(joined)
+
+
+def millimetres(joints_m):
+    return (1000 * joints_m).numpy()
+
+
+def pve_mm(found, true):
+    (one, pelvis), (other, place) = (
+        lbs_numpy(BODY, pose.betas.numpy(), pose.rotmats.numpy(), pose.transl_m.numpy()) for pose in (found, true)
+    )
+    return 1000 * np.linalg.norm((one - pelvis[:, :1]) - (other - place[:, :1]), axis=-1).mean(1)
+
+
+def random_pose(seed, count=2):
+    rng = torch.Generator().manual_seed(seed)
+    turns = roma.rotvec_to_rotmat(0.6 * torch.randn(count, 24, 3, generator=rng, dtype=torch.float64))
+    betas = torch.randn(1, 10, generator=rng, dtype=torch.float64).expand(count, -1)
+    return Pose(betas, turns, torch.randn(count, 3, generator=rng, dtype=torch.float64))
+
+
+def nudged(pose, step):
+    turn = roma.rotvec_to_rotmat(step[:, :72].unflatten(1, (24, 3)))
+    return Pose(pose.betas, pose.rotmats @ turn, pose.transl_m + step[:, 72:])
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 10**6))
+def test_derivatives_of_points_are_those_of_finite_differences(points, seed):
+    pose, rng = random_pose(seed), torch.Generator().manual_seed(seed)
+    derived = points.derive(pose)
+    assert torch.allclose(derived.points_m, points(pose), atol=1e-12)
+    step = 1e-5 * torch.randn(2, UNKNOWNS, generator=rng, dtype=torch.float64)
+    change = (points(nudged(pose, step)) - points(nudged(pose, -step))) / 2
+    assert torch.allclose(change, (derived.by_pose @ step[:, None, :, None])[..., 0], atol=1e-10)
+    grow = 1e-4 * torch.randn(10, generator=rng, dtype=torch.float64)
+    more, less = (dataclasses.replace(pose, betas=pose.betas + sign * grow) for sign in (1, -1))
+    assert torch.allclose((points(more) - points(less)) / 2, derived.by_shape @ grow, atol=1e-10)
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6))
+def test_the_priors_pull_is_the_gradient_of_its_cost(prior, seed):
+    pose, rng = random_pose(seed), torch.Generator().manual_seed(seed)
+    step = 1e-6 * torch.randn(2, UNKNOWNS, generator=rng, dtype=torch.float64)
+    pull = prior.pull(pose.rotmats)
+    change = (prior.cost(nudged(pose, step).rotmats) - prior.cost(nudged(pose, -step).rotmats)) / 2
+    assert torch.allclose(change, (pull.gradient * step[:, 3:72]).sum(1), rtol=1e-3, atol=1e-9)
+    assert (torch.linalg.eigvalsh(pull.curvature) > 0).all()
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10**6), size=st.floats(0, 3.0))
+def test_a_rotation_vector_moves_as_its_inverse_jacobian_says(seed, size):
+    rng = torch.Generator().manual_seed(seed)
+    axis = torch.nn.functional.normalize(torch.randn(3, generator=rng, dtype=torch.float64), dim=0)
+    step = 1e-5 * torch.randn(3, generator=rng, dtype=torch.float64)
+    turn = roma.rotvec_to_rotmat(size * axis)
+    ends = [roma.rotmat_to_rotvec(turn @ roma.rotvec_to_rotmat(sign * step)) for sign in (1, -1)]
+    assert torch.allclose((ends[0] - ends[1]) / 2, right_inverse(size * axis) @ step, atol=1e-9)
+
+
+def test_a_mixture_puts_its_mean_at_the_mean_and_prefers_its_own_poses(prior):
+    fresh = roma.rotvec_to_rotmat(torch.from_numpy(sample_poses(96, 91, BODY.joint_shape_map[0])).double())
+    wild = random_pose(5, 96).rotmats
+    assert prior.cost(fresh).median() < prior.cost(wild).median() / 3
+    assert coordinates(prior.mean, prior.mean[None]).abs().max() < 1e-9
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6), frames=st.integers(2, 5), shape=st.sampled_from([0, 3]))
+def test_the_banded_system_is_the_dense_one(seed, frames, shape):
+    rng = torch.Generator().manual_seed(seed)
+    normal = Normal.empty(frames, shape)
+    for _ in range(3):
+        rows = [torch.randn(frames, 40, *more, generator=rng, dtype=torch.float64) for more in ((), (75,), (shape,))]
+        normal.add(*rows, torch.rand(frames, 40, generator=rng, dtype=torch.float64))
+    normal.shared += torch.eye(shape)
+    normal.ties = torch.rand(frames - 1, 72, generator=rng, dtype=torch.float64)
+    diagonal = normal.own.diagonal(dim1=1, dim2=2)
+    diagonal[1:, :72] += normal.ties
+    diagonal[:-1, :72] += normal.ties
+    diagonal += 1
+    size = frames * UNKNOWNS
+    dense = torch.zeros(size + shape, size + shape, dtype=torch.float64)
+    for frame in range(frames):
+        own = slice(frame * UNKNOWNS, (frame + 1) * UNKNOWNS)
+        dense[own, own], dense[own, size:], dense[size:, own] = (
+            normal.own[frame], normal.cross[frame], normal.cross[frame].T,
+        )  # fmt: skip
+        if frame:
+            here = torch.arange(72) + frame * UNKNOWNS
+            dense[here, here - UNKNOWNS] = dense[here - UNKNOWNS, here] = -normal.ties[frame - 1]
+    dense[size:, size:] = normal.shared
+    expected = -torch.linalg.solve(dense, torch.cat([normal.pull.flatten(), normal.shared_pull]))
+    step, moved = normal.step(0.0)
+    assert torch.allclose(step.flatten(), expected[:size], atol=1e-7)
+    if shape:
+        assert torch.allclose(moved, expected[size:], atol=1e-7)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10**6))
+def test_least_turns_and_twists_do_what_they_say(seed):
+    rng = torch.Generator().manual_seed(seed)
+    now, wanted, axis = torch.randn(3, 4, 3, generator=rng, dtype=torch.float64)
+    turned = (least_turn(now, wanted) @ now[..., None])[..., 0]
+    assert torch.allclose(turned / turned.norm(dim=1, keepdim=True), wanted / wanted.norm(dim=1, keepdim=True))
+    opposite = (least_turn(now, -now) @ now[..., None])[..., 0]
+    assert torch.allclose(opposite, -now, atol=1e-6)
+    kept = (twist(axis, now, wanted) @ axis[..., None])[..., 0]
+    assert torch.allclose(kept, axis, atol=1e-9)
+    unknown = least_turn(now, torch.full_like(now, torch.nan))
+    assert torch.allclose(unknown, torch.eye(3, dtype=torch.float64).expand(4, 3, 3))
+
+
+def test_the_start_points_every_limb_the_right_way(points, prior, people):
+    _pose, joints = people
+    start = points(start_pose(points, prior.mean, BETAS, joints))
+    for first, second in LIMBS:
+        along = [there[:, H36M.index(second)] - there[:, H36M.index(first)] for there in (start, joints)]
+        cosine = torch.nn.functional.cosine_similarity(*along, dim=1)
+        # joints of regressors move a little with the joint below, so directions are right to a degree or two
+        assert torch.rad2deg(torch.arccos(cosine.clamp(max=1))).max() < 5, (first, second)
+    assert (start - joints).norm(dim=2).mean() < 0.02
+
+
+def test_the_start_has_no_favourite_direction(points, prior, people):
+    _pose, joints = people
+    turn = roma.rotvec_to_rotmat(torch.tensor([0.7, -1.9, 0.4], dtype=torch.float64))
+    shift = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    one = start_pose(points, prior.mean, BETAS, joints)
+    other = start_pose(points, prior.mean, BETAS, joints @ turn.T + shift)
+    assert torch.allclose(other.rotmats[:, 1:], one.rotmats[:, 1:], atol=1e-7)
+    assert torch.allclose(other.rotmats[:, 0], turn @ one.rotmats[:, 0], atol=1e-7)
+    assert (points(other) - (points(one) @ turn.T + shift)).norm(dim=2).max() < 0.01
+
+
+def test_bone_lengths_give_the_stature(points, people):
+    betas = start_betas(points, people[1])
+    rest = Pose(torch.stack([betas, BETAS]), torch.eye(3).double().expand(2, 24, 3, 3), torch.zeros(2, 3).double())
+    one, other = points(rest)
+    lengths = [(p[H36M.index("head_top")] - p[H36M.index("right_foot")]).norm() for p in (one, other)]
+    assert abs(lengths[0] - lengths[1]) < 0.015
+    nothing = torch.full((3, 17, 3), torch.nan, dtype=torch.float64)
+    assert torch.equal(start_betas(points, nothing), torch.zeros(10, dtype=torch.float64))
+    assert len(LENGTHS) == 13
+
+
+def test_noiseless_joints_give_the_body(prior, people):
+    pose, joints = people
+    fitter = Fitter(BODY, prior, SECTION)
+    shape = fitter.shape(millimetres(joints))
+    found = fitter.sequence(shape, millimetres(joints), np.arange(1, len(joints) + 1))
+    assert found.joint_error_mm.mean() < 3
+    # of 600 poses of other performers the prior knows little of twists
+    assert pve_mm(found.pose, pose).mean() < 25
+    assert np.isnan(found.mask_iou).all()
+
+
+def test_missing_joints_are_filled_in_and_frames_with_too_few_left_out(prior, people):
+    pose, joints = people
+    fitter, seen = Fitter(BODY, prior, SECTION), joints.clone()
+    seen[1, H36M.indices("left_wrist", "left_elbow")] = torch.nan
+    seen[2, H36M.indices("root", "left_hip", "right_hip", "spine")] = torch.nan
+    seen[4, 6:] = torch.nan
+    shape = fitter.shape(millimetres(seen))
+    found = fitter.sequence(shape, millimetres(seen), np.arange(1, len(joints) + 1))
+    assert np.flatnonzero(np.isnan(found.joint_error_mm)).tolist() == [4]
+    assert torch.isnan(found.pose.rotmats[4]).all()
+    rest = np.delete(np.arange(len(joints)), 4)
+    errors = pve_mm(
+        Pose(*(getattr(found.pose, n)[rest] for n in ("betas", "rotmats", "transl_m"))),
+        pose.take(torch.from_numpy(rest)),
+    )
+    assert errors.max() < 80
+    assert errors.mean() < 25
+
+
+def test_an_outlier_spoils_nothing_else(prior, people):
+    pose, joints = people
+    fitter, wrong = Fitter(BODY, prior, SECTION), joints.clone()
+    wrong[3, H36M.index("right_wrist")] += torch.tensor([0.3, 0.3, 0.3])
+    shape = fitter.shape(millimetres(joints))
+    frame = np.arange(1, len(joints) + 1)
+    clean, found = (fitter.sequence(shape, millimetres(part), frame) for part in (joints, wrong))
+    others = [joint for joint in range(17) if H36M.names[joint] not in ("right_wrist", "right_elbow")]
+    off = (fitter.points(found.pose) - joints).norm(dim=2)[3, others]
+    assert off.max() < 0.03
+    assert found.joint_error_mm[3] > 20
+    assert pve_mm(found.pose, pose)[3] < pve_mm(clean.pose, pose)[3] + 30
+
+
+def test_smoothness_calms_a_shaking_body(prior, people):
+    _pose, joints = people
+    rng = torch.Generator().manual_seed(3)
+    shaken = joints[:6] + 0.02 * torch.randn(6, 17, 3, generator=rng, dtype=torch.float64)
+    turns = []
+    for smooth in (0.0, 0.05):
+        fitter = Fitter(BODY, prior, SECTION.model_copy(update={"smooth_rad": smooth}))
+        found = fitter.sequence(fitter.shape(millimetres(joints)), millimetres(shaken), np.arange(1, 7))
+        between = found.pose.rotmats[:-1, 1:].mT @ found.pose.rotmats[1:, 1:]
+        turns.append(roma.rotmat_geodesic_distance(between, torch.eye(3).double().expand_as(between)).mean())
+    assert turns[1] < 0.7 * turns[0]
+
+
+def test_constant_offsets_of_joints_are_found(points, prior, people):
+    pose, joints = people
+    high = torch.tensor([0.0, 0.03, 0.0], dtype=torch.float64)
+    turns = points.kinematic(pose.betas, pose.rotmats).rotations[:, 15]  # the head carries its top
+    moved = joints.clone()
+    moved[:, H36M.index("head_top")] += turns @ high
+    fitted = []
+    for offset in (0.0, 0.02):
+        start = Guess.at(start_pose(points, prior.mean, BETAS, moved))
+        fit = Fit(points, prior, Losses(prior=0.3, offset_m=offset), moved)
+        fitted.append(fit.run(start, iterations=10))
+    assert not fitted[0].offsets_m.any()
+    offsets = fitted[1].offsets_m
+    assert offsets.norm(dim=1).argmax() == H36M.index("head_top")
+    assert offsets[H36M.index("head_top"), 1] > 0.01
+    # without offsets, shape has to explain them
+    off = [(one.pose.betas[0] - BETAS).norm() for one in fitted]
+    assert off[1] < 0.5 * off[0]
+
+
+def test_no_joints_at_all_is_one_message(prior):
+    nothing = np.full((5, 17, 3), np.nan)
+    nothing[:, 0] = 0
+    with pytest.raises(DataError, match="no frame has enough known joints"):
+        Fitter(BODY, prior, SECTION).shape(nothing)
+
+
+def filmed(root, pose, joints_m, *, numbers=(1, 2, 3)):
+    """Masks of bare bodies in a dataset tree, and the track."""
+    cameras = []
+    for number in numbers:
+        known = camera(number, width=SIZE, height=SIZE) | {"distortion": np.zeros(5)}
+        cameras.append(Camera(number, **known, width=SIZE, height=SIZE, has_mask=np.ones(len(pose), bool)))
+    frame = np.arange(1, len(pose) + 1, dtype=np.int32)
+    track = Track(1, 2, 1, frame, millimetres(joints_m).astype(np.float32), tuple(cameras))
+    vertices, _ = lbs_numpy(BODY, pose.betas[:1].numpy(), pose.rotmats.numpy(), pose.transl_m.numpy())
+    for one in cameras:
+        for row, place in enumerate(vertices):
+            cam = world_to_camera(1000 * place.astype(np.float64), one.R, one.T_mm)
+            lens = Pinhole(*one.f_px, *one.c_px, SIZE, SIZE).window(0, 0, SIZE, SIZE, 3)
+            covered = (rasterise(cam, BODY.faces, lens).face >= 0).reshape(SIZE, 3, SIZE, 3).mean((1, 3)) >= 0.5
+            path = Folder(1, 2, 1, one.number).file(root, row + 1, MASK_SUFFIX)
+            path.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(path), 255 * covered.astype(np.uint8))
+    return track
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, points):
+    """A sequence with masks: its tree, its track, the true bodies."""
+    pose = performed(3, frames=4)
+    root = tmp_path_factory.mktemp("masks")
+    return root, filmed(root, pose, points(pose)), pose
+
+
+def test_masks_of_the_true_body_overlap_with_it_and_hold_it_in_place(scene, prior):
+    root, track, pose = scene
+    windows = read_windows(track, root, size=96, wanted=np.ones(len(track), bool))
+    assert windows.seen.all()
+    contours = Contours(BODY, Points(BODY), windows)
+    bare = dataclasses.replace(Guess.at(pose), cloth_m=0 * expected_cloth())
+    assert contours.overlap(bare).min() > 0.88  # people of 50 pixels
+    contours.look(bare)
+    at_truth = contours.cost(bare)
+    for axis in range(3):
+        moved = pose.transl_m.clone()
+        moved[:, axis] += 0.05
+        there = dataclasses.replace(bare, pose=dataclasses.replace(pose, transl_m=moved))
+        contours.look(there)
+        assert contours.cost(there) > 2 * at_truth
+
+
+def test_the_pull_of_masks_is_the_gradient_of_its_cost(scene):
+    root, track, pose = scene
+    windows = read_windows(track, root, size=96, wanted=np.ones(len(track), bool))
+    contours = Contours(BODY, Points(BODY), windows)
+    rng = torch.Generator().manual_seed(0)
+    guess = dataclasses.replace(
+        Guess.at(nudged(pose, 0.03 * torch.randn(4, 75, generator=rng).double())), cloth_m=expected_cloth()
+    )
+    contours.look(guess)
+    normal = Normal.empty(4, 10 + len(guess.cloth_m))
+    contours.add(guess, normal, shape=True)
+
+    def cost(step, grow=0.0, worn=0.0):
+        pose = nudged(guess.pose, step)
+        return contours.cost(
+            Guess(dataclasses.replace(pose, betas=pose.betas + grow), guess.offsets_m, guess.cloth_m + worn)
+        )
+
+    still = torch.zeros(4, 75, dtype=torch.float64)
+    for name, size in (("place", 1e-3), ("turn", 2e-3)):
+        step = still.clone()
+        (step[:, 72:] if name == "place" else step[:, :72]).copy_(
+            size * torch.randn(4, 3 if name == "place" else 72, generator=rng, dtype=torch.float64)
+        )
+        change, said = (cost(step) - cost(-step)) / 2, float((normal.pull * step).sum())
+        # blended points are taken to turn as if they were stiff, and maps are sampled between their pixels
+        assert abs(change - said) < 0.2 * abs(said) + 0.02 * float(normal.pull.norm() * step.norm()), name
+    worn = 1e-4 * torch.randn(len(guess.cloth_m), generator=rng, dtype=torch.float64)
+    assert abs((cost(still, worn=worn) - cost(still, worn=-worn)) / 2 - float(normal.shared_pull[10:] @ worn)) < 1e-3
+    grow = 0.05 * torch.randn(10, generator=rng, dtype=torch.float64)
+    change, said = (cost(still, grow) - cost(still, -grow)) / 2, float(normal.shared_pull[:10] @ grow)
+    assert abs(change - said) < 0.2 * abs(said) + 0.02 * float(normal.shared_pull[:10].norm() * grow.norm())
+
+
+def test_masks_and_joints_give_shape_and_pose(scene, prior):
+    root, track, pose = scene
+    fitter = Fitter(BODY, prior, SECTION)
+    windows = read_windows(track, root, size=96, wanted=np.ones(len(track), bool))
+    bare = fitter.shape(track.joints_world_mm)
+    alone = fitter.sequence(bare, track.joints_world_mm, track.frame)
+    shape = fitter.dressed(bare, track.joints_world_mm, windows)
+    found = fitter.sequence(shape, track.joints_world_mm, track.frame, windows.take)
+    assert pve_mm(found.pose, pose).mean() < 15
+    assert pve_mm(found.pose, pose).mean() < pve_mm(alone.pose, pose).mean() + 2
+    assert found.mask_iou.min() > 0.88
+    assert shape.cloth_m.mean() < expected_cloth().mean(), "nobody is dressed here"
+
+
+def test_a_mask_of_another_size_than_its_frame_is_refused(scene, tmp_path):
+    root, track, _ = scene
+    for path in root.rglob("*.png"):
+        (tmp_path / path.relative_to(root)).parent.mkdir(exist_ok=True)
+        (tmp_path / path.relative_to(root)).write_bytes(path.read_bytes())
+    victim = Folder(1, 2, 1, 2).file(tmp_path, 3, MASK_SUFFIX)
+    cv2.imwrite(str(victim), np.zeros((SIZE, SIZE // 2), np.uint8))
+    with pytest.raises(DataError, match=f"{SIZE // 2} x {SIZE} pixels") as error:
+        read_windows(track, tmp_path, size=96, wanted=np.ones(len(track), bool))
+    assert str(victim) in str(error.value)
+    victim.unlink()
+    with pytest.raises(DataError, match="does not exist"):
+        read_windows(track, tmp_path, size=96, wanted=np.ones(len(track), bool))
+    others = np.arange(1, 5) != 3
+    assert read_windows(track, tmp_path, size=96, wanted=others).seen.sum() == 9
+
+
+def test_windows_are_straight_whatever_the_lens(scene, tmp_path):
+    root, track, _ = scene
+    k = np.array([-0.2, 0.05, 0.001, -0.001, 0.0])
+    one = track.cameras[0]
+    bent = dataclasses.replace(track, cameras=(dataclasses.replace(one, distortion=k),))
+    # what the lens shows at each pixel: where its ray would be without the lens
+    rays = (np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1) - one.c_px) / one.f_px
+    straight = rays.copy()
+    for _ in range(20):
+        straight += rays - distort(straight.reshape(-1, 2), k).reshape(rays.shape)
+    places = (straight * one.f_px + one.c_px).astype(np.float32)
+    for row in range(len(track)):
+        path = Folder(1, 2, 1, 1).file(root, row + 1, MASK_SUFFIX)
+        recorded = cv2.remap(cv2.imread(str(path), 0), places, None, cv2.INTER_LINEAR)
+        there = Folder(1, 2, 1, 1).file(tmp_path, row + 1, MASK_SUFFIX)
+        there.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(there), recorded)
+    wanted = np.ones(len(track), bool)
+    ideal = read_windows(dataclasses.replace(track, cameras=(one,)), root, size=96, wanted=wanted)
+    found = read_windows(bent, tmp_path, size=96, wanted=wanted)
+    both, either = (ideal.person & found.person).sum(), (ideal.person | found.person).sum()
+    assert both / either > 0.97
+
+
+def test_distances_are_exact_for_a_half_plane_between_pixels():
+    for cover in (0.0, 0.3, 0.8):
+        window = np.zeros((40, 40), np.uint8)
+        window[:, :20] = 255
+        window[:, 20] = round(255 * cover)
+        # the outline lies this far right of the last full pixel's centre
+        expected = np.arange(40) - 19.5 - cover
+        off = outside(window)[20] - expected
+        assert np.abs(off[10:30]).max() < 0.55
+        assert abs(off[18:23].mean()) < 0.35
+
+
+def test_windows_of_sequences_with_different_cameras_are_joined():
+    one, other = Windows.none(2, 4, 8), Windows.none(3, 3, 8)
+    one.seen[:], other.seen[:] = True, True
+    both = Windows.join([one, other])
+    assert both.person.shape == (5, 4, 8, 8)
+    assert both.seen.sum() == 2 * 4 + 3 * 3
+    assert both.take(np.array([4])).seen.tolist() == [[True, True, True, False]]
