@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, MASK_THRESHOLD, read_frame, read_mask
+from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, MASK_THRESHOLD, read_frame, read_mask_of
 from codebase.data.median import CHANNELS, median_of_file
 from codebase.data.parallel import in_order
 from codebase.data.scan import View
@@ -157,12 +157,12 @@ def _of_camera(task: _Task) -> None:
     with pixels.open("wb") as frames, people.open("wb") as masks:
         for path, mask in zip(task.frames, task.masks, strict=True):
             try:
-                image = read_frame(path)[:height, :width]
+                whole = read_frame(path)
             except DataError as error:
                 log.warning("background: passed over %s: %s", path.name, error.what)
                 continue
-            frames.write(_padded(image, task.shape).data)
-            count.add(mask, masks if task.mask_people else None)
+            frames.write(_padded(whole[:height, :width], task.shape).data)
+            count.add(mask, path, whole.shape, masks if task.mask_people else None)
             used += 1
     image = np.zeros((height, width, CHANNELS), np.uint8)
     if used:
@@ -182,12 +182,12 @@ class _Coverage:
         self._seen = np.zeros(shape, np.uint16)
         self._frames = 0
 
-    def add(self, path: Path | None, copy: BinaryIO | None) -> None:
+    def add(self, path: Path | None, frame: Path, shape: tuple[int, ...], copy: BinaryIO | None) -> None:
         """Count a frame's mask, and append it to `copy` as bytes of 0 and 1; a frame without one shows nobody."""
         person = np.zeros(self._seen.shape, np.uint8)
         if path is not None:
             try:
-                mask = read_mask(path)[: person.shape[0], : person.shape[1]] >= MASK_THRESHOLD
+                mask = read_mask_of(path, frame, shape)[: person.shape[0], : person.shape[1]] >= MASK_THRESHOLD
             except DataError as error:
                 log.warning("background: passed over the mask %s: %s", path.name, error.what)
             else:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 from numpy import ndarray
 
 from codebase.config import CropsConfig
-from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, Folder, read_frame, read_mask
+from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, Folder, read_frame, read_mask_of
 from codebase.data.index import Index, frame_key
 from codebase.data.lens import Lens, cut_straight
 from codebase.data.packbits import pack
@@ -221,9 +221,10 @@ def _cut_row(task: _Task, row: int) -> tuple[UInt8[ndarray, "size size 3"], UInt
     frame = int(rows.frame[row])
     folder = Folder(task.subject, int(rows.action[row]), int(rows.subaction[row]), int(rows.camera[row]))
     factor = reduction(affine)
-    whole = read_frame(folder.file(task.root, frame, FRAME_SUFFIX), reduce=factor)
+    path = folder.file(task.root, frame, FRAME_SUFFIX)
+    whole = read_frame(path, reduce=factor)
     image = cut_straight(whole, after_reduction(affine, factor), task.size, lens, factor, repeat_border=True)
     if not rows.has_mask[row]:
         return image, np.zeros((task.size, task.size), np.uint8)
-    whole = read_mask(folder.file(task.masks_root, frame, MASK_SUFFIX))
-    return image, cut_straight(whole, affine, task.size, lens, 1, repeat_border=False)
+    mask = read_mask_of(folder.file(task.masks_root, frame, MASK_SUFFIX), path, whole.shape, reduce=factor)
+    return image, cut_straight(mask, affine, task.size, lens, 1, repeat_border=False)

@@ -241,6 +241,24 @@ def read_mask(path: Path) -> UInt8[ndarray, "height width"]:
     return _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
+def read_mask_of(path: Path, frame: Path, shape: tuple[int, ...], *, reduce: int = 1) -> UInt8[ndarray, "height width"]:
+    """The mask of a frame that is decoded already, to `shape`, by `read_frame` with the same `reduce`.
+
+    Raises:
+        DataError: the mask is missing, no image, or has another size than the frame.
+    """
+    mask = read_mask(path)
+    if tuple(-(-side // reduce) for side in mask.shape) == shape[:2]:
+        return mask
+    about = "about " if reduce > 1 else ""
+    raise DataError(
+        f"The mask has {mask.shape[1]} x {mask.shape[0]} pixels, its frame {about}"
+        f"{shape[1] * reduce} x {shape[0] * reduce}.",
+        where=f"{path}, of the frame {frame}", expected="a mask of its frame's size",
+        mend="make this mask again, or delete it and run index again: the frame is used without",
+    )  # fmt: skip
+
+
 def _decode(path: Path, flags: int) -> np.ndarray:
     try:
         content = np.fromfile(path, np.uint8)

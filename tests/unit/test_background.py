@@ -142,6 +142,15 @@ def test_masked_people_vanish_and_others_are_reported(tmp_path, caplog):
     assert np.abs(masked - [[[[60]]], [[[80]]]]).max() < 50  # beside the masks, JPEG's blurred edges stay
 
 
+def test_a_mask_of_another_size_is_passed_over_and_said(tmp_path, caplog):
+    tree = write_tree(tmp_path / "tree", frames=3)
+    path = tree.folders[0].file(tree.root, 1, ".png")
+    cv2.imwrite(str(path), np.full((tree.height, tree.width - 3), 255, np.uint8))
+    backgrounds.run(config(tree, tmp_path, backgrounds={"every": 1}), subject=1, output=tmp_path / "room.npy")
+    assert f"passed over the mask {path.name}: The mask has {tree.width - 3} x {tree.height} pixels" in caplog.text
+    assert read_json(tmp_path / "room.json")["cameras"]["1"]["masks"] == 5
+
+
 def test_without_masks_nobody_is_reported(tmp_path):
     tree = write_tree(tmp_path / "tree", acts=(2,), cameras=(1,), frames=3, masks=False)
     backgrounds.run(config(tree, tmp_path), subject=1, output=tmp_path / "b.npy")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from codebase.data.crops import collect
-from codebase.data.human36m import META, read_frame
+from codebase.data.human36m import META, read_frame, read_mask_of
 from codebase.data.index import read_index
 from codebase.data.pixels import PIXELS
 from codebase.data.resample import after_reduction, cut, reduction
@@ -97,6 +97,32 @@ def made(tmp_path):
     index.run(settings_, **{f"output_{name}": path for name, path in files.items()})
     backgrounds.run(settings_, subject=1, output=tmp_path / "background.npy")
     return tree, settings_, list(files.values()), tmp_path / "background.npy", tmp_path / "S1.h5"
+
+
+def test_a_mask_of_another_size_is_one_error_that_names_both_files(made):
+    tree, settings_, indices, background, output = made
+    frame = tree.folders[0].file(tree.root, 2)
+    # as close as the index does not tell it: it looks at an eighth of the pixels
+    cv2.imwrite(str(frame.with_suffix(".png")), np.zeros((92, 96), np.uint8))
+    with pytest.raises(DataError, match="The mask has 96 x 92 pixels, its frame 96 x 96") as error:
+        crops.run(settings_, subject=1, index=indices, background=background, output=output)
+    assert str(frame) in str(error.value)
+    assert str(frame.with_suffix(".png")) in str(error.value)
+    assert not output.exists()
+
+
+@settings(max_examples=20)
+@given(st.integers(17, 80), st.integers(17, 80), st.sampled_from([1, 2, 4, 8]))
+def test_masks_fit_frames_that_are_decoded_smaller(tmp_path_factory, width, height, factor):
+    folder = tmp_path_factory.mktemp("pair")
+    frame, mask, other = (folder / name for name in ("frame.jpg", "mask.png", "other.png"))
+    cv2.imwrite(str(frame), np.zeros((height, width, 3), np.uint8))
+    cv2.imwrite(str(mask), np.zeros((height, width), np.uint8))
+    cv2.imwrite(str(other), np.zeros((height, width + factor), np.uint8))
+    shape = read_frame(frame, reduce=factor).shape
+    assert read_mask_of(mask, frame, shape, reduce=factor).shape == (height, width)
+    with pytest.raises(DataError, match=rf"{width + factor} x {height} pixels"):
+        read_mask_of(other, frame, shape, reduce=factor)
 
 
 def test_crops_hold_the_rows_of_the_index_and_the_person_where_it_is(made):
