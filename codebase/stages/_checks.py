@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from codebase.config import Config
@@ -81,14 +81,15 @@ def check_bodies(config: Config, path: Path, against: Against) -> Figures:
     """Shape, poses and places finite (or a whole frame NaN: no body), a frame each, and not all zero."""
     frames = sequences = 0
     with open_h5(path, format_name=BODIES) as file:
+        fitted = bool(file.attrs.get("fitted", False))
         require("betas" in file and file["betas"].shape == (10,), path, "betas of shape (10,) are missing.")
         finite(file["betas"][:], path, "betas")
         for name, group in file.items():
             if isinstance(group, h5py.Group):
                 sequences += 1
                 frames += _check_sequence(group, path, name)
-    # test subjects of some sources have frames and no body
-    require(sequences > 0 or config.dataset.kind == "extract", path, "There is no sequence.")
+    # test subjects of some sources have frames and no body; to an unlabelled subject none can be fitted
+    require(sequences > 0 or fitted or config.dataset.kind == "extract", path, "There is no sequence.")
     return {"sequences": sequences, "frames": frames}
 
 
@@ -103,7 +104,20 @@ def _check_sequence(group: h5py.Group, path: Path, name: str) -> int:
     finite(place[known], path, f"{name}/transl_m")
     require(bool(known.any()), path, f"{name} has no frame with a body.")
     no_empty_row(whole[known], path, name)
+    if "kept" in group:
+        _check_fit(group, known, path, name)
     return int(known.sum())
+
+
+def _check_fit(group: h5py.Group, known: Bool[ndarray, " frames"], path: Path, name: str) -> None:
+    """How well fitted bodies explain their frames: a number for each body, and no frame kept without one."""
+    for key in ("joint_error_mm", "mask_iou", "kept", "joints_only_pose_rad", "joints_only_transl_m"):
+        require(key in group and len(group[key]) == len(known), path, f"{name}/{key} is missing, or of another length.")
+    require(not (group["kept"][:] & ~known).any(), path, f"{name}/kept names frames without a body.")
+    finite(group["joint_error_mm"][:][known], path, f"{name}/joint_error_mm")
+    finite(group["joints_only_pose_rad"][:][known], path, f"{name}/joints_only_pose_rad")
+    iou = group["mask_iou"][:]
+    require(not ((iou < 0) | (iou > 1)).any(), path, f"{name}/mask_iou is no share.")
 
 
 def check_checkpoint(config: Config, path: Path, against: Against) -> Figures:
