@@ -135,11 +135,34 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401 - as above
     tree.add_argument("--blind", type=int, nargs="*", default=(), help="subjects whose npz hold no bodies")
     tree.add_argument("overrides", nargs="*", metavar="key=value")
     _finish(tree, _course_tree)
+    _add_body(commands)
     for name, text in (("train", "train the image-to-body network by hand"), ("test", "predict with a model file")):
         by_hand = commands.add_parser(name, help=text)
         by_hand.add_argument("--model_file", type=Path, required=name == "test", help="model_{step}.pt")
         _add_config(by_hand)
         _finish(by_hand, _by_hand, name=name)
+
+
+def _add_body(commands: Any) -> None:  # noqa: ANN401 - as above
+    body = commands.add_parser("body", help="body files: what they are, as npz, as pictures; predicted bodies, too")
+    tools = body.add_subparsers(metavar="TOOL", required=True, dest="tool")
+    what = tools.add_parser("info", help="which body it is, its sizes, checks, and how well its joints are known")
+    what.add_argument("file", type=Path, metavar="FILE", help="npz, or an official SMPL or SMPL+H pkl")
+    convert = tools.add_parser("convert", help="any body file to an npz of plain arrays")
+    convert.add_argument("file", type=Path, metavar="SRC")
+    convert.add_argument("output", type=Path, metavar="DST.npz")
+    view = tools.add_parser("view", help="a picture from four sides: of a body file, predictions.h5, or bodies/S9.h5")
+    view.add_argument("file", type=Path, metavar="FILE")
+    view.add_argument("output", type=Path, metavar="OUT.png")
+    view.add_argument("--betas", metavar="NUMBERS", help="shape of a body file, such as --betas=-2,0,1")
+    view.add_argument("--pose", nargs="*", default=[], metavar="JOINT=x,y,z", help="of a body file, radians")
+    view.add_argument("--body", type=Path, default=Path("assets/free_body.npz"), help="whose bodies FILE holds")
+    view.add_argument("--head", choices=("smpl", "hmr"), default="hmr", help="of predictions.h5")
+    view.add_argument(
+        "--at", nargs="*", default=[], metavar="FRAME", help="S9/act_02_subact_01/ca_03/20; S9, ca_03 if need be"
+    )
+    for tool in (what, convert, view):
+        _finish(tool, _body)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -229,6 +252,20 @@ def _schema(options: argparse.Namespace) -> None:
             path.write_text(text, encoding="utf-8")
         elif path.name == "schema.json":
             print(text, end="")
+
+
+def _body(options: argparse.Namespace) -> None:
+    limit_threads(1)
+    tools = importlib.import_module("codebase.body_tools")
+    if options.tool == "info":
+        tools.info(options.file, print)
+    elif options.tool == "convert":
+        tools.convert(options.file, options.output, print)
+    else:
+        tools.view(
+            options.file, options.output, print, betas=options.betas, pose=options.pose, body=options.body,
+            head=options.head, at=options.at,
+        )  # fmt: skip
 
 
 def _launch(options: argparse.Namespace) -> int:

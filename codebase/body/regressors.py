@@ -39,7 +39,7 @@ def fit_h36m_regressor(arrays: Mapping[str, np.ndarray]) -> Float32[np.ndarray, 
 def h36m_error_mm(
     arrays: Mapping[str, np.ndarray],
     regressor: Float[np.ndarray, "17 V"],
-    count: int = 100,
+    count: int = 60,
     marks: Mapping[str, Mark] | None = None,
 ) -> Float[np.ndarray, "17"]:
     """Mean distance of each regressed joint from its definition, over shapes and poses that no fit has seen.

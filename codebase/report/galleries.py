@@ -143,7 +143,7 @@ def _per_joint(guess: np.ndarray, truth: np.ndarray, mean: np.ndarray) -> Markup
 
 
 def bodies(material: Material, arrays: BodyArrays, head: str) -> Gallery | None:
-    """Meshes of one head (`smpl` or `hmr`) over the frames and turned by 90 degrees, by MPJPE rank."""
+    """Meshes of one head (`smpl` or `hmr`) over the frames and from the other three sides, by MPJPE rank."""
     predicted = material.predictions.bodies.get(head)
     if predicted is None:
         return None
@@ -184,6 +184,6 @@ def _overlay(
     def drawn(image: Image, vertices_mm: np.ndarray) -> Image:
         return draw_mesh(image, vertices_mm, arrays.faces, f_px, c_px, colour=colour, samples=3)
 
-    over, side = drawn(frame, placed.front_mm), drawn(paper, placed.side_mm)
-    named = (("frame", frame), ("predicted body", over), ("from the right", side))
-    return tuple((name, data_uri(image)) for name, image in named)
+    sides = {name: drawn(paper, turned) for name, turned in placed.turned_mm.items()}
+    named = {"frame": frame, "predicted body": drawn(frame, placed.front_mm)} | sides
+    return tuple((name, data_uri(image)) for name, image in named.items())

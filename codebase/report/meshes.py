@@ -1,4 +1,4 @@
-"""Predicted bodies as meshes: beside the truth, over the frame, and turned."""
+"""Predicted bodies as meshes: over the frame, and from all sides."""
 
 from __future__ import annotations
 
@@ -25,19 +25,23 @@ def vertices_im_mm(body: BodyArrays, bodies: Bodies, rows: list[int]) -> Float[n
 
 @dataclass(frozen=True)
 class Placed:
-    """A mesh before the camera that took the frame, and the same turned by 90 degrees; camera frame, mm."""
+    """A mesh before the camera that took the frame, and the same from three other sides; camera frame, mm."""
 
     front_mm: Float[ndarray, "vertices 3"]
-    side_mm: Float[ndarray, "vertices 3"]
+    turned_mm: dict[str, Float[ndarray, "vertices 3"]]
 
 
 def place(vertices_mm: Float[ndarray, "vertices 3"], views: Views, row: int) -> Placed:
     """Put a root-centred mesh of the im frame at the frame's true root: nothing here predicts the root's place.
 
-    The side view turns the mesh about the vertical through the root, as seen from the right of the picture.
+    The other sides turn the mesh about the vertical through the root, by the right of the picture first.
     """
     R, T, root = views.R[row], views.T_mm[row], views.root_world_mm[row]
     to_camera = R @ world_to_im(root, R, T).T
     root_cam = world_to_camera(root[None], R, T)[0]
-    turn = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-    return Placed(vertices_mm @ to_camera.T + root_cam, vertices_mm @ turn.T @ to_camera.T + root_cam)
+    quarter = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    turned, turn = {}, np.eye(3)
+    for name in ("from the right", "from behind", "from the left"):
+        turn = quarter @ turn
+        turned[name] = vertices_mm @ turn.T @ to_camera.T + root_cam
+    return Placed(vertices_mm @ to_camera.T + root_cam, turned)

@@ -10,7 +10,7 @@ from codebase.files import write_text
 from codebase.report.material import gather
 from codebase.report.page import build
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger("posemill.report")
 
 

@@ -41,6 +41,7 @@ SURFACE = {
     " --time-budget --in-job --nolock",
     "status": "--json --watch --results",
     "profile": "--print",
+    "body": "",
     "course-tree": "--config --output --blind",
     "train": "--model_file",
     "test": "--model_file",
@@ -60,7 +61,21 @@ def test_the_surface_is_frozen():
     common = {"-h", "--help", "--traceback"}
     expected = {name: set(options.split()) for name, options in SURFACE.items()}
     stages = {stage.replace("_", "-") for stage in cli.COMMANDS}
-    assert found == {n: o | common | ({"--config"} if n in stages else set()) for n, o in expected.items()}
+    every = {n: o | common | ({"--config"} if n in stages else set()) for n, o in expected.items()}
+    assert found == every | {"body": {"-h", "--help"}}  # its tools have options, see below
+
+
+def test_the_surface_of_the_body_tools_is_frozen():
+    (tools,) = (a for a in subcommands()["body"]._actions if isinstance(a, argparse._SubParsersAction))
+    found = {
+        name: [action.option_strings[0] if action.option_strings else action.dest for action in parser._actions]
+        for name, parser in tools.choices.items()
+    }
+    assert found == {
+        "info": ["-h", "file", "--traceback"],
+        "convert": ["-h", "file", "output", "--traceback"],
+        "view": ["-h", "file", "output", "--betas", "--pose", "--body", "--head", "--at", "--traceback"],
+    }
 
 
 def test_every_stage_has_a_subcommand():
