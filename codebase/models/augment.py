@@ -10,11 +10,11 @@ from torch import Tensor
 from codebase.models.rotations import mirrored
 from codebase.skeleton import H36M
 
-Image = Float[Tensor, "batch 3 size size"]
+Image = Float[Tensor, "batch 3 height width"]
 
 
 def roll_image(image: Image, angle_rad: Float[Tensor, " batch"]) -> Image:
-    """Turn images about their centre, x towards y; the border repeats. The root lies in the crop's centre and stays."""
+    """Turn images about their centre, x towards y; the border repeats. Oblong crops show a square, too."""
     cos, sin = angle_rad.cos(), angle_rad.sin()
     zero = torch.zeros_like(cos)
     back = torch.stack([torch.stack([cos, sin, zero], 1), torch.stack([-sin, cos, zero], 1)], 1)

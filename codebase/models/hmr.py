@@ -100,6 +100,7 @@ class Hmr(nn.Module):
         self.regressor = _regressor(section, length, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
         for name, values in zip(("pixel_mean", "pixel_deviation"), IMAGENET, strict=True):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        self.train()  # modules begin in training mode, a frozen encoder, too
 
     def train(self, mode: bool = True) -> Hmr:
         """Training mode for all but a frozen encoder, whose BatchNorm statistics would move in it."""

@@ -1,5 +1,10 @@
 """The model file of `test` is found by name, or the ones that exist are listed."""
 
+import http.server
+import threading
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from codebase.by_hand import find_model
@@ -19,3 +24,19 @@ def test_a_missing_model_lists_those_that_exist(tmp_path):
     (tmp_path / "model_20.pt").touch()
     with pytest.raises(DataError, match=r"model_20\.pt"):
         find_model(tmp_path / "model_40000.pt", tmp_path)
+
+
+def test_a_model_is_fetched_from_an_address(tmp_path):
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "model_7.pt").write_bytes(b"weights")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        # a path on the command line folds the double slash
+        found = find_model(Path(f"{address}/model_7.pt"), tmp_path)
+        assert found.read_bytes() == b"weights"
+        with pytest.raises(DataError, match="cannot be fetched"):
+            find_model(Path(f"{address}/model_8.pt"), tmp_path)
+        server.shutdown()

@@ -9,8 +9,9 @@ import torch
 
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import HmrConfig
+from codebase.errors import ConfigError
 from codebase.models import augment
-from codebase.models.hmr import IterativeRegressor, build
+from codebase.models.hmr import IterativeRegressor, build, restore
 from codebase.models.smpl import split
 from codebase.skeleton import H36M
 from codebase.stages import train_hmr
@@ -136,3 +137,25 @@ def test_augmentation_keeps_joints_and_rotations_together(people, layer: BodyLay
     assert (joints - joints[:, :1] - batch["joints_m"]).norm(dim=2).max() < 1e-3
     assert batch["image"].min() >= 0
     assert batch["image"].max() <= 1
+
+
+def test_the_courses_network_trains_on_our_crops(people, tmp_path: Path) -> None:
+    """Axis-angle, joined regressor, heads, all vertices, no places; errors after each correction are told."""
+    found = train(
+        people, people.truth(1, 8), tmp_path / "model_4.pt", steps=4, validate_every=4, backbone="resnet18",
+        frozen=True, normalisation="imagenet", features="pooled", places=False, style="hmr2018", heads=True,
+        rotation="axis_angle", supervise="last", decay="none", vertices=None, vertices_weight=0.0, joints_weight=0.0,
+        rotations_weight=0.0, betas_weight=0.0, v2v_l1_weight=1.0, v2v_l2_weight=1.0, pose_body_weight=0.1,
+    )  # fmt: skip
+    last = found.history[-1]
+    assert "places" not in last
+    assert last["v2v_l1"] > last["v2v_l2"] > 0
+    assert last["val/pve_mm"] == last["val/pve_mm/iteration_3"] != last["val/pve_mm/iteration_1"]
+    network = restore(found.config, found.part("hmr"), int(found.extra["size"]))
+    assert network(torch.rand(1, 3, 32, 32))[0].shape == (3, 1, 82)
+
+
+@pytest.mark.parametrize("change", [{"frame": "camera"}, {"root": "estimated"}])
+def test_what_is_for_course_data_alone_is_refused(people, tmp_path: Path, change: dict) -> None:
+    with pytest.raises(ConfigError, match="course data"):
+        train(people, [], tmp_path / "model_30.pt", **change)

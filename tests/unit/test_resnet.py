@@ -89,7 +89,7 @@ def test_missing_and_foreign_files_are_errors(tmp_path):
 
 def test_a_frozen_encoder_stays_while_the_rest_learns():
     config = HmrConfig(backbone="resnet18", frozen=True, features="pooled", places=False, width=8, style="hmr2018")
-    model = build(config, 32, **MEAN).train()
+    model = build(config, 32, **MEAN)  # in the mode that it begins in
     before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):
