@@ -1,8 +1,9 @@
 """All training stages in this process, or in its team under torchrun; keeps the gradients of the first steps.
 
-Computed in double precision: what is left between one process and two is then no rounding.
+Computed in double precision, where what is left between one process and two is no rounding; with --single as users do.
 
-python -m tests.spread_stages CONFIG OUT STAGE ...: writes OUT/{stage}/model_{steps}.pt and OUT/{stage}/gradients.pt.
+python -m tests.spread_stages [--single] CONFIG OUT STAGE ...: writes OUT/{stage}/model_{steps}.pt and
+OUT/{stage}/gradients.pt.
 """
 
 from __future__ import annotations
@@ -53,8 +54,12 @@ def compute_in_double() -> None:
 
 def main() -> None:
     """Run the stages one after another."""
-    compute_in_double()
-    config, out = read_config(Path(sys.argv[1])), Path(sys.argv[2])
+    words = sys.argv[1:]
+    if words[0] == "--single":
+        del words[0]
+    else:
+        compute_in_double()
+    config, out = read_config(Path(words[0])), Path(words[1])
     paths = Paths(config)
     watch()
     subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
@@ -67,7 +72,7 @@ def main() -> None:
         "smpl": splits | {"crops": crops, "embeddings": latents, "prior": paths.checkpoint("prior"), "body": BODY},
         "hmr": splits | {"crops": crops, "bodies": [paths.truth(s) for s in subjects], "body": BODY},
     }
-    for stage in sys.argv[3:]:
+    for stage in words[2:]:
         seen.clear()
         output = out / stage / paths.checkpoint(stage).name
         importlib.import_module(f"codebase.stages.train_{stage}").run(config, **own[stage], output=output)
