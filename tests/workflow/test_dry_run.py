@@ -12,8 +12,8 @@ from conftest import REPOSITORY
 
 from codebase.cli import build_parser
 from codebase.config import read_config
-from codebase.paths import Paths
 from codebase.config.course import is_course
+from codebase.paths import Paths
 
 CONFIGS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml") if not is_course(path))
 PROFILES = sorted(path.parent.name for path in (REPOSITORY / "cluster_profiles").glob("*/config.yaml"))
