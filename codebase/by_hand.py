@@ -23,7 +23,9 @@ def train(config: Config) -> None:
     bodies = [paths.label_bodies / f"S{subject}.h5" for subject in subjects] if paths.label_bodies else []
     crops = [paths.crops(subject) for subject in subjects]
     inputs = {"index_train": paths.index("train"), "index_val": paths.index("val"), "body": config.dataset.body}
-    _require([*inputs.values(), *crops, *bodies], target=paths.index("train"))
+    _require([*inputs.values(), *crops], target=paths.index("train"))
+    if bodies:
+        _require(bodies, target=bodies[0])
     run = importlib.import_module("codebase.stages.train_hmr").run
     run(config, **inputs, crops=crops, bodies=bodies, output=paths.checkpoint("hmr"), budget_s=None)
 

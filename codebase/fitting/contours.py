@@ -130,10 +130,14 @@ class Contours:
         return out
 
     def cost(self, guess: Guess) -> float:
-        """Cauchy's loss of the distances, wider inside than outside; and how unlikely the clothes are."""
+        """Geman and McClure's loss of the distances, wider inside than outside; and how unlikely the clothes are.
+
+        It forgets what is far off: of a skirt or of long hair Cauchy's loss keeps pulling.
+        """
         seen = self._seen(guess)
         precision = _precision(seen.off_m)
-        loss = 0.5 * OUTLIER_M**2 * precision * torch.log1p((seen.off_m / OUTLIER_M) ** 2)
+        square = (seen.off_m / OUTLIER_M) ** 2
+        loss = 0.5 * OUTLIER_M**2 * precision * square / (1 + square)
         mean, deviation = _expected_cloth()
         return self.weight * float((seen.there * loss).sum()) + 0.5 * float(
             ((guess.cloth_m - mean) / deviation).square().sum()
@@ -163,7 +167,7 @@ class Contours:
             where = torch.arange(normal.shared.shape[0] - clothes, normal.shared.shape[0])
             normal.shared[where, where] += deviation**-2
             normal.shared_pull[-clothes:] += (guess.cloth_m - mean) / deviation**2
-        weight = self.weight * seen.there * _precision(seen.off_m) / (1 + (seen.off_m / OUTLIER_M) ** 2)
+        weight = self.weight * seen.there * _precision(seen.off_m) / (1 + (seen.off_m / OUTLIER_M) ** 2) ** 2
         normal.add(seen.off_m, by_pose, by_shape, weight)
 
     def _seen(self, guess: Guess) -> _Seen:

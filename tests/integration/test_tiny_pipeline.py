@@ -28,6 +28,9 @@ METRICS = (
     "smpl/mean_body_pve_mm",
     "hmr/v2v_l2_m2",
     "hmr/mean_v2v_l2_m2",
+    "fit_bodies/pve_mm",
+    "fit_bodies/joints_only_pve_mm",
+    "fit_bodies/mask_iou",
 )
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -138,6 +141,14 @@ def test_somebody_s_tree_goes_through(house, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((house / "results/own/metrics.json").read_text())
     assert math.isfinite(metrics["pose/mpjpe_mm"])
+    # the tree has no bodies, so fitted ones are learned from and measured against, and figures say so
+    assert math.isfinite(metrics["against_fitted/hmr/pve_mm"])
+    assert not {"hmr/pve_mm", "fit_bodies/pve_mm"} & set(metrics)
+    with open_h5(house / "results/own/bodies/S9.h5", format_name="posemill.bodies") as file:
+        assert file["act_02_subact_01/kept"][:].any()
+        assert file["joint_offsets_mm"][:].any()
+    hmr = (house / "results/own/logs/train_hmr/all.log").read_text()
+    assert "results/own/bodies/S1.h5" in hmr
     with open_h5(house / "results/own/index_test.h5", format_name="posemill.index", version=2) as file:
         excluded = [name.decode() if isinstance(name, bytes) else name for name in file["exclusions/folder"][:]]
         assert set(file["frames/camera"][:]) == {1, 2, 4}
@@ -164,7 +175,7 @@ def break_everything(run):
     """One file of each kind of artefact: cut off, with a hole, or poisoned with NaN; by its check's name, the file."""
     broken = {
         "index_val": run / "index_val.h5", "backgrounds_S1": run / "backgrounds/background_subject1.npy",
-        "bodies_S8": run / "dataset/truth/S8.h5", "crops_S1": run / "crops/S1.h5",
+        "bodies_S8": run / "dataset/truth/S8.h5", "fitted_S9": run / "bodies/S9.h5", "crops_S1": run / "crops/S1.h5",
         "embeddings_S9": run / "embeddings/enc_dec/S9.pkl", "predictions": run / "predictions.h5",
         **{name: run / f"runs/{name}/model_{steps}.pt" for name, steps in
            (("enc_dec", 6), ("pose", 8), ("prior", 6), ("smpl", 4), ("hmr", 4))},
@@ -179,6 +190,7 @@ def break_everything(run):
         file["image"][-2:] = 0
     for name, dataset in (
         ("index_val", "instants/joints_world_mm"), ("predictions", "hmr/joints_im_mm"), ("bodies_S8", "betas"),
+        ("fitted_S9", "act_02_subact_01/joint_error_mm"),
     ):  # fmt: skip
         with h5py.File(broken[name], "r+") as file:
             file[dataset][0] = math.nan
