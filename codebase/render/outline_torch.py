@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from codebase.render.raster import NEAR
 from codebase.render.topology import on_device, topology_of
@@ -218,6 +219,7 @@ class _Silhouette(torch.autograd.Function):
         return mask
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
         (vertices, lens), found = ctx.saved_tensors, ctx.outline
         strength, body, axis = _exact(upstream[0]).reshape(-1), found.body, found.axis

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from codebase.render import outline, outline_torch
 from codebase.render.topology import topology_of
@@ -28,7 +29,8 @@ LINES_PER_PIXEL = 3  # on which the outline is taken; odd
 
 
 @lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
+def _pool(_process: int) -> ThreadPoolExecutor:
+    """Threads of this process: those of the one it was forked from are not there."""
     return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="silhouette")
 
 
@@ -38,7 +40,7 @@ def _share_out(work: Callable[[slice], Any], batch: int) -> list:
     parts = max(1, min(torch.get_num_threads(), limit, batch // 2))
     edges = np.linspace(0, batch, parts + 1).round().astype(int)
     slices = [slice(low, high) for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
-    later = [_pool().submit(work, part) for part in slices[1:]]
+    later = [_pool(os.getpid()).submit(work, part) for part in slices[1:]]
     return [work(slices[0]), *(result.result() for result in later)]
 
 
@@ -72,6 +74,7 @@ class _OnCpu(torch.autograd.Function):
         return torch.from_numpy(masks)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
         vertices, lens = ctx.saved_tensors
         points = np.ascontiguousarray(vertices.detach().numpy())
