@@ -80,6 +80,7 @@ class RegressedJoints(torch.nn.Module):
 
     coefficients: Tensor
     share: Tensor
+    total: Tensor
     joint_of_pair: Tensor
     row_of_pair: Tensor
 
@@ -99,6 +100,7 @@ class RegressedJoints(torch.nn.Module):
             "coefficients", torch.as_tensor(mixed, dtype=dtype).reshape(-1, 1 + SHAPES + POSE_FEATURES)
         )
         self.register_buffer("share", torch.as_tensor(per_pair.sum(1), dtype=dtype))
+        self.register_buffer("total", torch.as_tensor(rows.sum(1), dtype=dtype)[:, None])
         self.register_buffer("joint_of_pair", torch.tensor([j for _, j in pairs]))
         self.register_buffer("row_of_pair", torch.tensor([k for k, _ in pairs]))
 

@@ -99,4 +99,5 @@ class BodyLayer(torch.nn.Module):
         """The Human3.6M joints in metres: exactly those of `J17_regressor @ vertices`, without building vertices."""
         pose = self.kinematic(betas, rotations)
         joints = self.regressed(betas, rotations, pose)
-        return joints if transl_m is None else joints + transl_m[:, None]
+        # rows that sum to 1 only nearly move by as much less
+        return joints if transl_m is None else joints + transl_m[:, None] * self.regressed.total
