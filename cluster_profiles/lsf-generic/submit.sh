@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # bsub for Snakemake's cluster-generic; prints the job's id and nothing else.
-#   submit.sh RULE CORES MEM_MB MINUTES QUEUE PROJECT [flags of bsub ...] JOBSCRIPT
+#   submit.sh RULE WILDCARDS CORES MEM_MB MINUTES QUEUE PROJECT [flags of bsub ...] JOBSCRIPT
+# The job's name says rule and wildcards, as `python -m codebase status` looks for them.
 # Memory is sent per core, as LSF counts it; SNAKEMAKE_LSF_MEMFMT=perjob sends it per job, LSF_UNIT_FOR_LIMITS=KB or GB in
 # another unit than MB. An empty QUEUE or PROJECT is left to LSF.
 set -euo pipefail
 
-rule=$1 cores=$2 memory=$3 minutes=$4 queue=$5 project=$6
-shift 6
+rule=$1 wildcards=$2 cores=$3 memory=$4 minutes=$5 queue=$6 project=$7
+shift 7
 script=${*: -1}
 flags=("${@:1:$#-1}")
 command -v bsub >/dev/null || { echo "error: there is no bsub on PATH; run Snakemake on a login node of the cluster" >&2; exit 2; }
@@ -18,7 +19,7 @@ case ${LSF_UNIT_FOR_LIMITS:-MB} in
 esac
 log=$PWD/.snakemake/lsf_logs/rule_$rule
 mkdir -p "$log"
-answer=$(bsub -J "posemill_$rule" -o "$log/%J.log" -e "$log/%J.log" -env all -n "$cores" -W "$minutes" \
+answer=$(bsub -J "posemill_$rule${wildcards:+_wildcards_$wildcards}" -o "$log/%J.log" -e "$log/%J.log" -env all -n "$cores" -W "$minutes" \
     -R "rusage[mem=$memory]" -R "span[hosts=1]" ${queue:+-q "$queue"} ${project:+-P "$project"} \
     ${flags[@]+"${flags[@]}"} -cwd "$PWD" "$script" 2>&1) || {
     printf 'error: bsub refused a job of rule %s: %s\n  to mend:  correct lsf_queue, lsf_project, gpu or set-resources in your site file\n' \

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shlex
 import shutil
-from contextlib import redirect_stderr
+import subprocess
+import uuid
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from codebase.errors import UserError
 from codebase.launch.carried import LIMIT, Carried
 from codebase.launch.job import Job
 from codebase.launch.render import one_node, warning_s
-from codebase.launch.submit import no_scheduler, refusal
+from codebase.launch.submit import cancel, no_scheduler, refusal
+
+log = logging.getLogger("posemill.launch")
 
 
 def parameters(job: Job, requeues: int) -> dict[str, Any]:
@@ -80,14 +85,29 @@ def submit_submitit(job: Job, folder: Path, *, requeues: int, executor: str) -> 
         )
     limit = {"slurm_max_num_timeout": max(requeues, 1)} if executor == "slurm" else {}
     auto = AutoExecutor(folder=folder, cluster=executor, **limit)
-    auto.update_parameters(**_known(job, requeues, executor))
+    mark = f"posemill-{uuid.uuid4().hex[:12]}"
+    comment = {"slurm_comment": mark} if executor == "slurm" else {}
+    auto.update_parameters(**_known(job, requeues, executor), **comment)
     commands = [list(argv) for argv in job.commands]
     try:
         with redirect_stderr(io.StringIO()):  # submitit prints a refusal, and raises it as well
             jobs = auto.map_array(Carried(), commands) if len(commands) > 1 else [auto.submit(Carried(), commands[0])]
     except (FailedJobError, FailedSubmissionError) as error:
+        _cancel_marked(mark)
         raise refusal("submitit", str(error).strip()) from None
+    except BaseException:
+        _cancel_marked(mark)
+        raise
     return [str(one.job_id) for one in jobs]
+
+
+def _cancel_marked(mark: str) -> None:
+    """Cancel what Slurm took all the same: submitit may break between that and its knowing the number."""
+    argv = ["squeue", "--me", "--noheader", "--format=%A %k"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        listed = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=15).stdout.splitlines()
+        if jobs := sorted({line.split()[0] for line in listed if line.split()[1:] == [mark]}):
+            log.warning("the submission broke off; %s", cancel("submitit", jobs))
 
 
 def _known(job: Job, requeues: int, executor: str) -> dict[str, Any]:

@@ -67,10 +67,11 @@ class RunLock:
     Args:
         run_dir: runs/{name}.
         digest: of the run that this process trains.
+        doing: what the owner does, for those who wait.
     """
 
-    def __init__(self, run_dir: Path, digest: str) -> None:
-        self.folder, self.digest = run_dir / "lock", digest
+    def __init__(self, run_dir: Path, digest: str, doing: str = "training this run") -> None:
+        self.folder, self.digest, self.doing = run_dir / "lock", digest, doing
         self.started = time.time()
         self._mine: Path | None = None
         self._owner: Owner | None = None
@@ -95,10 +96,10 @@ class RunLock:
                 continue
             if time.monotonic() - said >= SAY_EVERY_S:
                 said = time.monotonic()
-                log.info("waiting: %s is training this run in %s", last, self.folder.parent)
+                log.info("waiting: %s is %s in %s", last, self.doing, self.folder.parent)
             reason = leave()
             if reason is not None:
-                raise OutOfTimeError(f"{reason}: stopped while waiting for {last}, which trains this run")
+                raise OutOfTimeError(f"{reason}: stopped while waiting for {last}, which is {self.doing}")
             pause = min(2 * pause, poll_s)
             self._end.wait(pause)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from codebase.data.scan import scan
 from codebase.errors import UserError
 from codebase.paths import Paths
 from codebase.stages import extract
+from codebase.training.lock import RunLock
 from tests.doors.people import render
 from tests.doors.rigs import DIST, HEIGHT, WIDTH, Y_UP, film, rig_camera, write_rig
 
@@ -151,6 +153,19 @@ def test_a_second_run_writes_nothing_and_a_changed_source_is_read_again(rig, tmp
     run(config)
     assert first.read_bytes() == Folder(1, 2, 1, 1).file(root, 4).read_bytes()
     assert second.stat().st_mtime_ns == before[1]
+
+
+def test_two_jobs_of_one_subject_do_not_write_at_once(rig, tmp_path):
+    """As a Snakemake that was killed and started again submits them."""
+    config = config_of(tmp_path, rig)
+    with ThreadPoolExecutor() as pool, RunLock(tmp_path / "run/locks/extract_S1", "d") as other:
+        other.acquire(lambda: None)
+        waiting = pool.submit(run, config)
+        wait([waiting], timeout=1)
+        assert not waiting.done()
+        assert not (tmp_path / "run/dataset").exists()
+        other.release(finished=False)
+        assert len(waiting.result(timeout=60)["folders"]) == 9
 
 
 def test_pictures_that_are_broken_missing_or_doubled_are_left_out(rig, tmp_path):

@@ -8,7 +8,9 @@ from launching import STAGES, options, tool
 
 from codebase.errors import UserError
 from codebase.launch import submit
+from codebase.launch.job import Job
 from codebase.launch.main import _cannot_write, launch
+from codebase.launch.submitit_ import submit_submitit
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +42,22 @@ def test_it_names_the_scheduler_that_is_there(tools):
     with pytest.raises(UserError) as error:
         submit.submit("sbatch", "script")
     assert error.value.mend.startswith("use bsub, which is here")
+
+
+def test_a_submission_of_submitit_that_breaks_off_leaves_no_job(tools, tmp_path):
+    """sbatch took it, and then its files cannot be moved: nobody was told the job's number."""
+    tools("srun", "true")
+    tools("squeue", f"echo 40 other; echo 41 $(cat {tmp_path}/comment)")
+    tools("scancel", f"echo $* > {tmp_path}/cancelled")
+    find = "while read -r word rest; do case $rest in --comment=*) echo ${rest#--comment=};; esac; done"
+    tools(
+        "sbatch",
+        f"{find} < $1 > {tmp_path}/comment; echo > {tmp_path}/took; /bin/rm -r ${{1%/*}}; echo Submitted batch job 41",
+    )
+    with pytest.raises(FileNotFoundError):
+        submit_submitit(Job((("true",),), "name", "log"), tmp_path / "folder", requeues=1, executor="slurm")
+    assert (tmp_path / "took").exists()
+    assert (tmp_path / "cancelled").read_text() == "41\n"
 
 
 def test_submitit_without_slurm(tools, tmp_path):
