@@ -70,6 +70,20 @@ def test_a_model_of_gpu_that_no_node_has(train):
     assert "no node has that" in closing_words(house)
 
 
+def test_an_error_for_people_is_submitted_once(slurm, tmp_path):
+    """The profile's five retries are for jobs that may get through the next time."""
+    house = House(tmp_path / "house", slurm)
+    (house.root / "empty").mkdir()
+    process = house.start("--config", f"prior={{steps: {STEPS}, poses: empty}}", "--", TARGET)
+    try:
+        assert process.wait(LONG) == 1, house.said()
+    finally:
+        end(process)
+    assert "error: The folder holds no poses." in closing_words(house)
+    (job,) = house.slurm.jobs(house.root)
+    assert job.state == "FAILED"
+
+
 @contextmanager
 def small_disk(folder: Path, megabytes: float):
     """A file system of its own at `folder`, which is soon full."""
