@@ -5,6 +5,7 @@
 #
 # local (the default) runs here; bsub (LSF), sbatch and submitit (Slurm) submit one job that runs all of it inside; the
 # script is printed first. CONFIG: configs/mini.yaml by default. key=value: overrides such as pose.steps=100.
+# With the course project's config (configs/modelfinal.yaml, docs/course.md) it is `cd codebase && python train.py CONFIG`.
 # --no-venv: use the Python at hand. --dry-run: print what would run or be submitted, and stop.
 # Of launch, among others: --queue Q --account A --minutes M --mem-mb M --gpus N --gpu-model M --site FILE
 #   --setup "module load cuda" --wait --sweep key=1,2 --max-running 2   (all: python -m codebase launch --help)
@@ -28,7 +29,7 @@ for word in "$@"; do
         *) before=$word ;;
     esac
     case $word in
-        -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
         --no-venv) venv=no ;;
         --dry-run) flags+=(--dry-run) ;;
         local | bsub | sbatch | submitit) via=$word ;;

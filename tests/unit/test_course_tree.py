@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
@@ -171,6 +172,24 @@ def test_a_subject_that_is_there_is_left_alone_and_blind_ones_hold_no_body(home,
     frames = read_course(tmp_path, tmp_path, ["S9"])
     assert not frames.has_body.any()
     assert read_course(tmp_path, tmp_path, ["S8"]).has_body.all()
+
+
+def test_fitted_bodies_make_a_tree_too(home, tmp_path):
+    """A folder of posemill.bodies with columns of its own; frames without a body are left out."""
+    config = dataset(home)
+    shutil.copytree(Paths(config).dataset / "truth", tmp_path / "bodies")
+    with h5py.File(tmp_path / "bodies/S9.h5", "a") as file:
+        group = file["act_02_subact_01"]
+        group["pose_rad"][1] = np.nan
+        group["joint_error_mm"] = np.zeros(len(group["pose_rad"]))
+        file["joint_offsets_mm"] = np.zeros((17, 3))
+    fitted = config.dataset.model_copy(update={"bodies": tmp_path / "bodies"})
+    write_tree(config.model_copy(update={"dataset": fitted}), tmp_path / "course")
+    ids = read_course(tmp_path / "course", tmp_path / "course", ["S9"]).id
+    assert [name for name in ids if "Directions 1.54138969" in name] == [
+        f"S9/Directions 1.54138969/{number:05d}.npz" for number in (0, 2)
+    ]
+    assert len(ids) == 10
 
 
 def test_padding_and_underscores_do_not_matter(home, tmp_path):

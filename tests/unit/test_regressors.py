@@ -12,7 +12,9 @@ from codebase.config import HmrConfig
 from codebase.models.hmr import build
 from codebase.models.regressors import as_parameters, bodies_of
 
-GRID = list(itertools.product(["ours", "hmr2018"], ["iterative", "simple"], ["6d", "axis_angle"], [False, True]))
+KINDS = [("ours", False), ("hmr2018", False), ("hmr2018", True)]
+GRID = [(style, r, a, heads) for (style, heads), r, a in
+        itertools.product(KINDS, ["iterative", "simple"], ["6d", "axis_angle"])]  # fmt: skip
 
 
 def some_body() -> dict[str, torch.Tensor]:
