@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from codebase.config.base import Section
 
 Precision = Literal["auto", "fp32", "bf16"]
+SilhouetteBackend = Literal["ours", "neural_renderer", "pytorch3d"]
 # What changes no result but for the order of additions, so it stands in no digest.
 NO_RESULT = frozenset({"gpus", "nodes", "save_every"})
 _SMALL: Precision = Field("fp32", description="bf16 gains nothing here: the network is small")
@@ -152,14 +153,28 @@ class SmplConfig(TrainConfig):
         "train",
         description="whose masks may be used (with the root's place): label_subjects', or all training subjects'",
     )
-    width: PositiveInt = 512
-    blocks: PositiveInt = Field(2, description="residual blocks")
+    head: Literal["sixd", "gaggi2019"] = Field(
+        "sixd",
+        description="sixd: 6D rotations from the mean body; gaggi2019: the original's, axis-angle through a tanh",
+    )
+    width: PositiveInt = Field(512, description="units of a layer (1024 in the original)")
+    blocks: PositiveInt = Field(2, description="residual blocks; of gaggi2019, plain layers (4 in the original)")
+    iterations: int = Field(
+        0, ge=0, description="corrections of the estimate, which the network sees; 0: one direct guess"
+    )
     dropout: float = Field(0.1, ge=0, lt=1)
+    decay: Decay = Field("cosine", description="of the learning rate after the warm-up; none: it stays")
     turn: bool = Field(True, description="augmentation: turn L_3d and the body together about the world's vertical")
-    noise: NonNegativeFloat = Field(0.3, description="augmentation: noise on the embedding, in units of its deviation")
-    joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
-    silhouette_weight: NonNegativeFloat = Field(2.0, description="of the pyramid of squared mask differences")
-    prior_weight: NonNegativeFloat = Field(0.1, description="of -log P(real) of the prior")
+    noise: NonNegativeFloat = Field(1.0, description="augmentation: noise on the embedding, in units of its deviation")
+    joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of the joints, per 100 mm")
+    joints: Literal["h36m17", "gaggi13"] = Field(
+        "h36m17", description="h36m17: all, regressed from vertices; gaggi13: 13 of SMPL's own, as in the original"
+    )
+    silhouette_weight: NonNegativeFloat = Field(2.0, description="of the difference of silhouettes and masks")
+    silhouette_loss: Literal["pyramid", "cross_entropy"] = Field(
+        "pyramid", description="pyramid: squared differences over three resolutions; cross_entropy: as in the original"
+    )
+    prior_weight: NonNegativeFloat = Field(1.0, description="of -log P(real) of the prior")
     betas_weight: NonNegativeFloat = Field(0.005, description="of the mean square of the betas")
     stray_weight: NonNegativeFloat = Field(
         30.0,
@@ -167,8 +182,12 @@ class SmplConfig(TrainConfig):
     )
     views_weight: NonNegativeFloat = Field(10.0, description="of the difference of bodies seen by two cameras at once")
     shear_weight: NonNegativeFloat = Field(0.1, description="of the raw rotation columns' distance from orthonormal")
+    prior_from: int = Field(0, ge=0, description="first step with the prior")
     silhouette_from: int = Field(50, ge=0, description="first step with silhouettes")
     silhouette_samples: PositiveInt = Field(5, description="samples a step that are drawn, each in all its views")
+    silhouettes: SilhouetteBackend = Field(
+        "ours", description="who draws them: ours, or neural_renderer or pytorch3d where they are installed"
+    )
 
     @model_validator(mode="after")
     def _each_stream_is_shared(self) -> SmplConfig:
@@ -176,6 +195,14 @@ class SmplConfig(TrainConfig):
         for what, count in (("silhouette_samples", self.silhouette_samples), ("half of batch_size", self.pairs)):
             if count % processes:
                 raise ValueError(f"{what}, {count}, cannot be shared equally by {processes} processes (gpus x nodes)")
+        return self
+
+    @model_validator(mode="after")
+    def _what_a_head_can_do(self) -> SmplConfig:
+        if self.head == "gaggi2019" and self.iterations:
+            raise ValueError("smpl.head gaggi2019 makes one direct guess: leave smpl.iterations at 0")
+        if self.head == "gaggi2019" and self.gpus * self.nodes > 1:
+            raise ValueError("smpl.head gaggi2019 normalises over a batch, in one process: gpus and nodes are 1")
         return self
 
     @property
@@ -235,7 +262,7 @@ class HmrConfig(TrainConfig):
     iterations: PositiveInt = Field(3, description="corrections of the estimate")
     dropout: float = Field(0.1, ge=0, lt=1)
     optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd: without momentum")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate after the warm-up")
+    decay: Decay = Field("cosine", description="of the learning rate after the warm-up; none: it stays")
     supervise: Literal["all", "last"] = Field(
         "all", description="which corrections have a loss; all: later ones count more"
     )
@@ -262,6 +289,8 @@ class HmrConfig(TrainConfig):
             raise ValueError("hmr.blocks and hmr.widths must list the same stages, at least two")
         if self.backbone == "ours" and self.backbone_weights is not None:
             raise ValueError("hmr.backbone_weights are of a ResNet: name it in hmr.backbone, or leave them out")
+        if self.heads and self.style != "hmr2018":
+            raise ValueError("hmr.heads are part of hmr.style: hmr2018")
         if self.root == "estimated" and not self.places:
             raise ValueError("hmr.root: estimated needs hmr.places: true, the joints' places in the picture")
         if self.backbone_weights is not None and self.normalisation != "imagenet":

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from codebase.config import SmplConfig
 from codebase.errors import DataError
-from codebase.models.rotations import from_6d, to_6d
+from codebase.models.rotations import FACING_CAMERA, from_6d, to_6d
 
 JOINTS = 24
 BETAS = 10
@@ -48,6 +50,7 @@ class SmplHead(nn.Module):
         width: units of a layer.
         blocks: residual blocks.
         dropout: share of units dropped in training.
+        iterations: corrections of the estimate (after HMR, Kanazawa et al., CVPR 2018); 0: one direct guess.
     """
 
     mean: Tensor
@@ -65,9 +68,13 @@ class SmplHead(nn.Module):
         width: int = 512,
         blocks: int = 2,
         dropout: float = 0.1,
+        iterations: int = 0,
     ) -> None:
         super().__init__()
+        self.iterations = iterations
         self.enter_3d = nn.Linear(points * 3, width)
+        if iterations:
+            self.enter_pose = nn.Linear(JOINTS * 6, width)
         last_of_shape = nn.Linear(64, BETAS)
         self.shape = nn.Sequential(nn.Linear(appearance, 64), nn.SiLU(), last_of_shape)
         self.turning = nn.Linear(points, 2, bias=False)
@@ -103,10 +110,67 @@ class SmplHead(nn.Module):
         points = L_3d / self.scale_3d
         # people differ in how far the encoder spreads their points, which says nothing of their pose
         points = points / points.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1e-6)
+        features = self.enter_3d(points.flatten(1))
         turning = self.turning(points.transpose(1, 2)).flatten(1)
-        pose = self.leave(self.body(self.enter_3d(points.flatten(1))))
-        pose = pose + nn.functional.pad(turning, (0, pose.shape[1] - 6))
+        pose = nn.functional.pad(turning, (0, (JOINTS - 1) * 6))
+        for _ in range(self.iterations):
+            pose = pose + self.leave(self.body(features + self.enter_pose(pose)))
+        if not self.iterations:
+            pose = pose + self.leave(self.body(features))
         return self.mean + torch.cat([pose, self.shape(app)], dim=1)
+
+
+class TanhHead(nn.Module):
+    """The first system's regressor, for comparison: all of it from both latents, axis-angle and betas within +-1.
+
+    A tanh bounds each component of each rotation, the global one included, to a radian, from upright before the
+    camera: the head cannot say that somebody faces away.
+
+    Args:
+        points: 3D points of L_3d.
+        appearance: length of L_app.
+        width: units of a layer.
+        blocks: layers before the two heads part.
+    """
+
+    mean: Tensor
+    upright: Tensor
+    offset: Tensor
+    scale: Tensor
+    scale_3d: Tensor
+
+    def __init__(self, points: int, appearance: int, *, width: int = 1024, blocks: int = 4) -> None:
+        super().__init__()
+        sizes = [points * 3 + appearance, *[width] * blocks]
+        self.trunk = nn.Sequential(*(_layer(a, b) for a, b in itertools.pairwise(sizes)))
+        self.pose = nn.Sequential(_layer(width, width), nn.Linear(width, JOINTS * 3), nn.Tanh())
+        self.shape = nn.Sequential(_layer(width, width), nn.Linear(width, BETAS), nn.Tanh())
+        rest = torch.eye(3).repeat(JOINTS, 1, 1)
+        rest[0] = torch.tensor(FACING_CAMERA)
+        self.register_buffer("upright", rest)
+        self.register_buffer("mean", torch.cat([to_6d(rest).flatten(), torch.zeros(BETAS)]))
+        self.register_buffer("offset", torch.zeros(appearance))
+        self.register_buffer("scale", torch.ones(appearance))
+        self.register_buffer("scale_3d", torch.ones(points, 1))
+
+    def fit_input(self, L_3d: Float[Tensor, "samples points 3"], L_app: Float[Tensor, "samples app"]) -> None:
+        """Nothing: the original took the latents as they were."""
+
+    def forward(
+        self, L_3d: Float[Tensor, "batch points 3"], L_app: Float[Tensor, "batch app"]
+    ) -> Float[Tensor, "batch 154"]:
+        """Raw parameters, as those of SmplHead."""
+        features = self.trunk(torch.cat([L_3d.flatten(1), L_app], dim=1))
+        vectors = self.pose(features).float().reshape(-1, JOINTS, 3)
+        rotmats = self.upright @ roma.rotvec_to_rotmat(vectors)
+        return torch.cat([to_6d(rotmats).flatten(1), self.shape(features).float()], dim=1)
+
+
+def _layer(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.BatchNorm1d(outputs))
+
+
+AnyHead = SmplHead | TanhHead
 
 
 def split(raw: Float[Tensor, "batch 154"]) -> tuple[Float[Tensor, "batch 24 3 3"], Float[Tensor, "batch 10"]]:
@@ -124,8 +188,10 @@ def shear(raw: Float[Tensor, "batch 154"]) -> Float[Tensor, ""]:
     return (products - torch.eye(2, device=raw.device)).square().mean()
 
 
-def build(section: SmplConfig, points: int, appearance: int, mean_rotmats: Float[Tensor, "24 3 3"]) -> SmplHead:
+def build(section: SmplConfig, points: int, appearance: int, mean_rotmats: Float[Tensor, "24 3 3"]) -> AnyHead:
     """The head of a section, starting from a pose and the template's shape."""
+    if section.head == "gaggi2019":
+        return TanhHead(points, appearance, width=section.width, blocks=section.blocks)
     return SmplHead(
         points,
         appearance,
@@ -134,17 +200,18 @@ def build(section: SmplConfig, points: int, appearance: int, mean_rotmats: Float
         width=section.width,
         blocks=section.blocks,
         dropout=section.dropout,
+        iterations=section.iterations,
     )
 
 
-def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> SmplHead:
+def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> AnyHead:
     """The head of a checkpoint (its `config` and part "smpl"), frozen and in eval mode.
 
     Raises:
         DataError: the weights are those of another network.
     """
     try:
-        points, appearance = weights["turning.weight"].shape[1], len(weights["offset"])
+        points, appearance = len(weights["scale_3d"]), len(weights["offset"])
         head = build(SmplConfig.model_validate(config), points, appearance, torch.eye(3).repeat(JOINTS, 1, 1))
         head.load_state_dict(weights)
     except (KeyError, RuntimeError) as error:

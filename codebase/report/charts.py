@@ -13,6 +13,7 @@ from markupsafe import Markup
 from numpy import ndarray
 
 Points = Sequence[tuple[float, float]]
+_SPOKEN = np.array([0.01, 0.05], np.float32)
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,20 @@ def bar_chart(rows: Mapping[str, tuple[float, float]], *, title: str, unit: str,
         body.append(f'<text class="value" x="{panel.x(max(ours, baseline)) + 5:.1f}" y="{y + 14}">{ours:.0f}</text>')
     spoken = "; ".join(f"{name}: {ours:.0f} against {base:.0f} {unit}" for name, (ours, base) in rows.items())
     return _chart(panel, body, title=title, label=f"{title}, {names[0]} against {names[1]}. {spoken}", x_label=unit)
+
+
+def roc_chart(rates: Float[ndarray, "rows points"]) -> Markup:
+    """True over false positives: the first row holds the false ones, each other row a curve, the next one thick."""
+    panel = Panel((0.0, 1.0), (0.0, 1.0))
+    lines, false = [], rates[0].tolist()
+    for number, curve in reversed(list(enumerate(rates[1:].tolist()))):
+        path = " ".join(f"{panel.x(x):.1f},{panel.y(y):.1f}" for x, y in zip(false, curve, strict=True))
+        style = 'class="series-a"' if number == 0 else 'class="series-c" style="stroke-width:1"'
+        lines.append(f'<polyline {style} points="{path}" fill="none"/>')
+    spoken = np.flatnonzero(np.isin(rates[0], _SPOKEN)).tolist()
+    at = ", ".join(f"{100 * rates[1, i]:.0f} % at {100 * rates[0, i]:.0f} %" for i in spoken)
+    title = "Receiver operating characteristic"
+    return _chart(panel, [*_axes(panel), *lines], title=title, label=f"{title}: {at}", x_label="false positives")
 
 
 def _grid_x(panel: Panel) -> str:

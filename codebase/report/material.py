@@ -103,12 +103,18 @@ class Views:
 
 @dataclass(frozen=True)
 class Training:
-    """One stage's checkpoint: its history, one dict a logged step, and the step at which it stopped."""
+    """One stage's checkpoint: its history, one dict a logged step, and the step at which it stopped.
+
+    Attributes:
+        roc: of the prior, false positives (points) and below them true positives of each curve; None where there is
+            none, as in older checkpoints.
+    """
 
     stage: str
     path: Path
     step: int
     history: list[dict[str, float]]
+    roc: Float32[ndarray, "rows points"] | None = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,9 @@ def read_training(config: Config, path: Path) -> Training:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         history = [{key: float(value) for key, value in entry.items()} for entry in content["history"]]
-        return Training(names.get(path.parent.name, path.parent.name), path, int(content["step"]), history)
+        extra = content.get("extra", {})
+        known = "roc_fpr" in extra and "roc_tpr" in extra
+        roc = np.vstack([extra["roc_fpr"][None], extra["roc_tpr"]]).astype(np.float32) if known else None
+        return Training(names.get(path.parent.name, path.parent.name), path, int(content["step"]), history, roc)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise DataError(f"The checkpoint has no readable history: {error}", where=path) from None

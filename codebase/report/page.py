@@ -60,6 +60,7 @@ def context(material: Material) -> dict[str, Any]:
         "exclusions": sections.exclusions(material),
         "curves": [sections.curves(training) for training in material.training],
         "parts": [table for stage in tables.STAGES if (table := tables.per_stage(metrics, stage)) is not None],
+        "facing": tables.by_facing(metrics),
         "overall": tables.overall(metrics),
         "stages": tables.STAGES,
         "provenance": sections.provenance(material, arrays),
@@ -75,7 +76,7 @@ def hero(views: galleries.Gallery | None, bodies: dict[str, galleries.Gallery]) 
         shown.append(("Novel view", replace(middle, pictures=middle.pictures[:3])))
     for name, gallery in list(bodies.items())[-1:]:
         median = next((example for example in gallery.examples if example.why == "median"), gallery.examples[0])
-        shown.append((name, median))
+        shown.append((name, replace(median, pictures=median.pictures[:3])))
     return shown
 
 

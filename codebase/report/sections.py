@@ -11,24 +11,26 @@ from codebase.body.arrays import BodyArrays
 from codebase.config import to_yaml
 from codebase.data.index import Index
 from codebase.provenance import file_digest, versions
-from codebase.report.charts import line_chart
+from codebase.report.charts import line_chart, roc_chart
 from codebase.report.material import Material, Training
 from codebase.report.tables import Table
 from codebase.skeleton import H36M_ACTS
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-_NO_CURVE = ("step", "learning_rate", "grad", "seconds", "rate")
+_NO_CURVE = ("step", "learning_rate", "gradient_norm", "gradient_share", "generator_gradient", "seconds", "rate")
+_SHARE = "gradient_share/"
 _MOST_EXCLUSIONS = 60
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Charts of one training stage."""
+    """Charts of one training stage, and its tables."""
 
     stage: str
     name: str
     step: int
     charts: tuple[tuple[str, Markup], ...]
+    tables: tuple[Table, ...] = ()
 
 
 TITLES = {
@@ -92,11 +94,50 @@ def curves(training: Training) -> Curves:
         if any(y for points in series.values() for _, y in points):  # a loss that is switched off says nothing
             chart = line_chart(series, title=base)
             charts.append((_caption(base, series), chart))
-    return Curves(training.stage, TITLES.get(training.stage, training.stage), training.step, tuple(charts))
+    if training.roc is not None and training.roc[1:].any():
+        charts.append((_ROC, roc_chart(training.roc)))
+    made = (_shares(training), _ways(training))
+    shown = tuple(table for table in made if table is not None)
+    return Curves(training.stage, TITLES.get(training.stage, training.stage), training.step, tuple(charts), shown)
+
+
+_ROC = "ROC on held-out poses: against all ways of breaking (thick), against each (thin)"
+
+
+def _shares(training: Training) -> Table | None:
+    """What each loss contributed to the gradient at the network's output, in the first and the last logged steps."""
+    entries = [entry for entry in training.history if any(name.startswith(_SHARE) for name in entry)]
+    names = dict.fromkeys(name for entry in entries for name in entry if name.startswith(_SHARE))
+    if not entries:
+        return None
+    chosen = [entries[number] for number in np.unique(np.linspace(0, len(entries) - 1, 5).round().astype(int))]
+    rows = [
+        (name.removeprefix(_SHARE), *(f"{100 * entry[name]:.1f} %" if name in entry else "" for entry in chosen))
+        for name in names
+    ]
+    steps = (f"step {int(entry.get('step', 0))}" for entry in chosen)
+    return Table("Share of each loss in the gradient at the network's output", ("loss", *steps), tuple(rows))
+
+
+def _ways(training: Training) -> Table | None:
+    """Receiver operating characteristic of the prior on held-out poses, against each way of breaking."""
+    last = next((entry for entry in reversed(training.history) if "val/tpr_at_1_percent_fpr" in entry), None)
+    if last is None:
+        return None
+    keys = ("auc", "tpr_at_1_percent_fpr", "tpr_at_5_percent_fpr")
+    parts = ["", *(name.removeprefix("val/auc") for name in last if name.startswith("val/auc/"))]
+    rows = tuple(
+        (part.removeprefix("/").replace("_", " ") or "all", f"{last[f'val/auc{part}']:.3f}",
+         *(f"{100 * last[f'val/{key}{part}']:.0f} %" for key in keys[1:]))
+        for part in (*parts[1:], "")
+    )  # fmt: skip
+    headers = ("bodies broken in this way", "AUC", "real ones that pass at 1 % false positives", "at 5 %")
+    return Table("Held-out poses against broken ones", headers, rows)
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(_NO_CURVE)
+    bare = name.removeprefix("val/")
+    return name.startswith(_NO_CURVE) or bare.startswith("tpr_at_") or "/" in bare
 
 
 def _series(training: Training, name: str) -> list[tuple[float, float]]:

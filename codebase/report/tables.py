@@ -10,6 +10,8 @@ from typing import Any
 from codebase.skeleton import H36M_ACTS
 
 _PART = re.compile(r"(?P<metric>[a-z_]+/[a-z0-9_]+)/(?P<part>act_\d\d_\w+|S\d+)")
+_FACING = re.compile(r"(?P<metric>(?:smpl|hmr)/(?:mean_body_)?pve_mm)/facing_(?P<degrees>\d{3})")
+_OF_WAYS = re.compile(r"prior/(?P<name>\w+)/(?P<way>\w+)")
 
 # What the part of a name after the stage means. The joints are Human3.6M's 17 (the root counts, as 0).
 MEANINGS = {
@@ -18,6 +20,15 @@ MEANINGS = {
     "pa_mpjpe_mm": ("PA-MPJPE", "MPJPE after the best rotation, scale and translation, no reflection (Protocol 2's)"),
     "pve_mm": ("PVE", "mean distance of the body's vertices, root-centred; no other alignment"),
     "pa_pve_mm": ("PA-PVE", "PVE after the best rotation, scale and translation"),
+    "pve_facing_camera_mm": ("PVE, facing", "PVE of people whose front is within 90 degrees of the camera"),
+    "pve_facing_away_mm": ("PVE, away", "PVE of people whose front is turned further away"),
+    "heading_error_deg": ("heading", "angle on the ground between the true front of the body and the predicted one"),
+    "silhouette_iou": ("IoU", "intersection over union of the drawn body, at the root's true place, and the mask"),
+    "auc": ("AUC", "chance that the prior likes a held-out body more than one that is broken in some way"),
+    "tpr_at_1_percent_fpr": ("TPR at 1 %", "held-out bodies that pass where 1 % of the broken ones do"),
+    "tpr_at_5_percent_fpr": ("TPR at 5 %", "held-out bodies that pass where 5 % of the broken ones do"),
+    "log_loss": ("log loss", "of the prior's calibrated chance that a body is real, in nats"),
+    "calibration_error": ("calibration error", "expected difference of that chance from the share of real bodies"),
     "v2v_l2_m2": ("v2v l2", "mean squared vertex error over vertices and coordinates, m²"),
     "psnr_foreground_db": ("PSNR, person", "peak signal-to-noise ratio where the target's mask shows the person"),
     "psnr_background_only_db": ("PSNR, background", "the same pixels, showing the target camera's empty background"),
@@ -43,6 +54,7 @@ STAGES = {
     "smpl": "SMPL body regressed from the embedding",
     "hmr": "SMPL body regressed from the image",
 }
+WHERE = {0: ", to the camera", 90: ", to the image's right", 180: ", away", 270: ", to the image's left"}
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,29 @@ class Table:
 
 def overall(metrics: Mapping[str, Any]) -> Table:
     """All metrics that are of no single act or subject, with their meaning."""
-    rows = [(key, number(key, value), meaning(key)) for key, value in metrics.items() if not _PART.fullmatch(key)]
+    rows = [(key, number(key, value), meaning(key)) for key, value in metrics.items() if not _is_part(key)]
     return Table("All metrics of the test split", ("metric", "value", "meaning"), tuple(rows))
+
+
+def _is_part(key: str) -> bool:
+    return any(pattern.fullmatch(key) for pattern in (_PART, _FACING, _OF_WAYS))
+
+
+def by_facing(metrics: Mapping[str, Any]) -> Table | None:
+    """Vertex errors by where people face, in bins of 45 degrees; None where nothing is known of it."""
+    found: dict[int, dict[str, Any]] = {}
+    for key, value in metrics.items():
+        if match := _FACING.fullmatch(key):
+            found.setdefault(int(match["degrees"]), {})[match["metric"]] = value
+    if not found:
+        return None
+    names = ("from the embedding", "from the image", "mean body")
+    columns = dict(zip(("smpl/pve_mm", "hmr/pve_mm", "smpl/mean_body_pve_mm"), names, strict=True))
+    rows = tuple(
+        (f"{degrees}°{WHERE.get(degrees, '')}", *(number(key, values.get(key)) for key in columns))
+        for degrees, values in sorted(found.items())
+    )
+    return Table("Vertex error (PVE, mm) by where people face", ("front against camera", *columns.values()), rows)
 
 
 def per_stage(metrics: Mapping[str, Any], stage: str) -> Table | None:
@@ -99,12 +132,12 @@ def _baselines(known: Mapping[str, Any]) -> set[str | None]:
 
 
 def _header(name: str, baseline: str | None) -> str:
-    unit = {"mm": "mm", "db": "dB", "m2": "m²"}.get(name.rsplit("_", 1)[-1], "")
+    unit = {"mm": "mm", "db": "dB", "m2": "m²", "deg": "°"}.get(name.rsplit("_", 1)[-1], "")
     against = ""
     if baseline is not None:
         prefix = baseline.removesuffix(name)
         against = f" ({BASELINE_WORDS.get(prefix, 'background')})"
-    return f"{MEANINGS[name][0]}, {unit}{against}"
+    return f"{MEANINGS[name][0]}, {unit}{against}" if unit else f"{MEANINGS[name][0]}{against}"
 
 
 def _cell(values: Mapping[str, Any], name: str, baseline: str | None) -> str:
@@ -138,7 +171,7 @@ def number(key: str, value: object) -> str:
     """A metric's value with as many digits as its unit deserves."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
-    digits = {"mm": 1, "db": 2, "m2": 5}.get(key.rsplit("_", 1)[-1])
+    digits = {"mm": 1, "db": 2, "m2": 5, "deg": 1}.get(key.rsplit("_", 1)[-1])
     if digits is None and float(value).is_integer():
         return f"{int(value):,}".replace(",", "\u202f")
     return f"{value:.{3 if digits is None else digits}f}"

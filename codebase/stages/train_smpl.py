@@ -25,7 +25,7 @@ from codebase.geometry import crop_intrinsics
 from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
 from codebase.models.prior import AnyPrior, restore
 from codebase.models.rotations import FACING_CAMERA
-from codebase.models.smpl import SmplHead, build, split
+from codebase.models.smpl import AnyHead, build, split
 from codebase.training import loop, optim
 from codebase.training.budget import left
 from codebase.training.runtime import prepare
@@ -81,7 +81,7 @@ def run(
     optimizer = optim.adam(section, head)
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
-        return lesson(batch, optimizer, with_silhouettes=step >= section.silhouette_from)
+        return lesson(batch, optimizer, step=step)
 
     loop.fit(
         section,
@@ -172,7 +172,7 @@ def _streams(section: SmplConfig, train: Samples, device: torch.device) -> Toget
     )
 
 
-def assess(head: SmplHead, layer: BodyLayer, samples: Samples, device: torch.device) -> dict[str, float]:
+def assess(head: AnyHead, layer: BodyLayer, samples: Samples, device: torch.device) -> dict[str, float]:
     """Joint errors on a split, mm, of the rows whose joints are known."""
     known = np.flatnonzero(samples.store.has_joints)
     if not len(known):

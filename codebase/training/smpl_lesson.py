@@ -10,11 +10,12 @@ from torch.nn import functional as F
 from codebase.body.model import BodyLayer
 from codebase.config import SmplConfig
 from codebase.models.encoder_decoder import rotate
+from codebase.models.gan2018 import Gan2018
 from codebase.models.pose import vertical_turns
-from codebase.models.prior import Prior
-from codebase.models.smpl import SmplHead, shear, split
-from codebase.render.silhouette import silhouette
-from codebase.skeleton import H36M
+from codebase.models.prior import AnyPrior
+from codebase.models.smpl import AnyHead, shear, split
+from codebase.render.backends import backend
+from codebase.skeleton import H36M, SMPL
 from codebase.training import optim
 from codebase.training.precision import autocast
 from codebase.training.state import Batch
@@ -23,21 +24,40 @@ from codebase.training.team import team
 MM_TO_M = 0.001
 UNIT_M = 0.1  # the loss on joints counts 100 mm as one
 LEVELS = 3  # of the silhouettes' pyramid
+_UNSURE = 0.05
+# the original's pairs of joints; it left out hips and head-top, which its body model had no joints for
+_PAIRS = {
+    "right_knee": "right_knee", "right_foot": "right_ankle", "left_knee": "left_knee", "left_foot": "left_ankle",
+    "spine": "spine2", "neck": "neck", "head": "head", "left_shoulder": "left_shoulder", "left_elbow": "left_elbow",
+    "left_wrist": "left_wrist", "right_shoulder": "right_shoulder", "right_elbow": "right_elbow",
+    "right_wrist": "right_wrist",
+}  # fmt: skip
+_OF_H36M, _OF_SMPL = H36M.indices(*_PAIRS), SMPL.indices(*_PAIRS.values())
 VIEW_COLUMNS = ("R", "T_mm", "f_crop_px", "c_crop_px")
 
 
 class Lesson:
     """One update of the head. Each loss's gradient is taken at the head's output, so its share is known every step."""
 
-    def __init__(self, section: SmplConfig, head: SmplHead, prior: Prior, layer: BodyLayer, size: int) -> None:
+    def __init__(self, section: SmplConfig, head: AnyHead, prior: AnyPrior, layer: BodyLayer, size: int) -> None:
         self.section, self.head, self.prior, self.layer, self.size = section, head, prior, layer, size
-        self.watched = team().wrap(head, SmplHead.__call__)
+        self.draw = backend(section.silhouettes)
+        self.watched = team().wrap(head, type(head).__call__)
+        if isinstance(prior, Gan2018):
+            prior.train()  # as in the original, whose normalisation went on looking at the batch
 
-    def __call__(self, batch: Batch, optimizer: torch.optim.Optimizer, *, with_silhouettes: bool) -> dict[str, Tensor]:
-        """Losses (unweighted), and each one's share of the gradient at the output."""
+    def __call__(self, batch: Batch, optimizer: torch.optim.Optimizer, *, step: int) -> dict[str, Tensor]:
+        """Losses (unweighted), and each one's share of the gradient at the output.
+
+        Args:
+            batch: of the streams `labelled`, `twice` and `views` of train_smpl.
+            optimizer: of the head.
+            step: from 0; silhouettes and prior come in at `smpl.silhouette_from` and `smpl.prior_from`.
+        """
         section = self.section
-        draws = with_silhouettes and section.silhouette_weight > 0
-        prefixes = ("", "twice/", "views/") if draws else ("", "twice/")
+        draws = step >= section.silhouette_from and section.silhouette_weight > 0
+        agrees = section.views_weight > 0
+        prefixes = ("", *(["twice/"] if agrees else []), *(["views/"] if draws else []))
         points, app, turn = (
             torch.cat(part) for part in zip(*(self._augmented(batch, p) for p in prefixes), strict=True)
         )
@@ -45,20 +65,22 @@ class Lesson:
             raw = self.watched(points, app)
         out = raw.detach().requires_grad_()
         rotmats, betas = split(out)
-        count, until = len(batch["L_3d"]), len(batch["L_3d"]) + len(batch["twice/L_3d"])
+        count = len(batch["L_3d"])
+        until = count + (len(batch["twice/L_3d"]) if agrees else 0)
         losses = {
             "joints": self._joints(rotmats[:count], betas[:count], rotate(batch["joints_im_mm"], turn[:count])),
             "prior": self.prior.loss(rotmats, betas),
             "betas": betas.square().mean(),
             "shear": shear(out),
             "stray": (rotmats - split(self.head.mean[None])[0])[:, 1:].square().mean(),
-            "views": self._views(rotmats[count:until], betas[count:until], turn[count:until], batch),
         }
+        if agrees:
+            losses["views"] = self._views(rotmats[count:until], betas[count:until], turn[count:until], batch)
         if draws:
             losses["silhouettes"] = self._silhouettes(rotmats[until:], betas[until:], turn[until:], batch)
         weights = {
             "joints": section.joints_weight,
-            "prior": section.prior_weight,
+            "prior": section.prior_weight if step >= section.prior_from else 0.0,
             "betas": section.betas_weight,
             "shear": section.shear_weight,
             "stray": section.stray_weight,
@@ -92,7 +114,11 @@ class Lesson:
         betas: Float[Tensor, "batch 10"],
         target_mm: Float[Tensor, "batch 17 3"],
     ) -> Float[Tensor, ""]:
-        found = joints_about_root_m(self.layer, betas, rotmats)
+        if self.section.joints == "gaggi13":
+            found, target_mm = self.layer.joints24(betas, rotmats), target_mm[:, _OF_H36M]
+            found = found[:, _OF_SMPL] - found[:, :1]
+        else:
+            found = joints_about_root_m(self.layer, betas, rotmats)
         return (found - MM_TO_M * target_mm).norm(dim=2).mean() / UNIT_M
 
     def _views(
@@ -126,14 +152,23 @@ class Lesson:
         placed = vertices - root[:, None] + MM_TO_M * view["root_world_mm"][:, None]
         sample, camera = view["seen"].nonzero(as_tuple=True)
         mask = view["mask"][sample, camera].float() / 255
-        areas = mask_areas(mask)
+        areas, count = mask_areas(mask), team().average(torch.tensor(float(len(sample)))).clamp_min(1e-6)
         if not len(sample):
             return vertices.sum() * 0.0
         R, T_m = view["R"][sample, camera], MM_TO_M * view["T_mm"][sample, camera]
         seen = rotate(placed[sample] - T_m[:, None], R)
         f_px, c_px = (view[name][sample, camera] for name in ("f_crop_px", "c_crop_px"))
-        drawn = silhouette(seen, self.layer.faces, f_px, c_px, (self.size, self.size))
+        drawn = self.draw(seen, self.layer.faces, f_px, c_px, (self.size, self.size))
+        if self.section.silhouette_loss == "cross_entropy":
+            return cross_entropy(drawn, mask) * (len(sample) / count)
         return pyramid_difference(drawn, mask, areas)
+
+
+def cross_entropy(
+    drawn: Float[Tensor, "images size size"], mask: Float[Tensor, "images size size"]
+) -> Float[Tensor, ""]:
+    """Mean over pixels; a drawn pixel counts as 95 % sure, since the logarithm of a hard 0 has no use."""
+    return F.binary_cross_entropy(_UNSURE + (1 - 2 * _UNSURE) * drawn, mask)
 
 
 def joints_about_root_m(

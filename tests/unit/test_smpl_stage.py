@@ -103,12 +103,12 @@ def test_silhouettes_pull_a_body_upright(people: People, train: train_smpl.Sampl
 def test_shares_of_the_gradient_add_up(train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
     optimizer = torch.optim.SGD(lesson.head.parameters(), 0.0)
     batch = train.gather(np.arange(4)) | train.gather_twice(np.arange(3)) | train.gather_views(np.arange(2))
-    found = lesson(batch, optimizer, with_silhouettes=True)
+    found = lesson(batch, optimizer, step=20)
     shares = [float(value) for name, value in found.items() if name.startswith("gradient_share/")]
     assert len(shares) == 7
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     assert min(shares) > 0
-    before = lesson(batch, optimizer, with_silhouettes=False)
+    before = lesson(batch, optimizer, step=0)
     assert "silhouettes" not in before
 
 
@@ -119,7 +119,7 @@ def test_gradients_of_the_parts_add_up(train: train_smpl.Samples, lesson: smpl_l
     section = lesson.section.model_copy(update=quieted | alone)
     quiet = smpl_lesson.Lesson(section, lesson.head.eval(), lesson.prior, lesson.layer, lesson.size)
     batch = train.gather(np.arange(4)) | train.gather_twice(np.arange(2))
-    quiet(batch, torch.optim.SGD(quiet.head.parameters(), 0.0), with_silhouettes=False)
+    quiet(batch, torch.optim.SGD(quiet.head.parameters(), 0.0), step=0)
     got = quiet.head.leave.bias.grad.clone()
     rotmats, betas = split(quiet.head(batch["L_3d"], batch["L_app"]))
     loss = section.joints_weight * quiet._joints(rotmats, betas, batch["joints_im_mm"])

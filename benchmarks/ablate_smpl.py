@@ -1,0 +1,194 @@
+"""Claim: with silhouettes and a prior bodies from embeddings are better than with joints alone.
+
+    python -m benchmarks.ablate_smpl CONFIG [smpl.steps=600 ...] [--seeds 0 1 2] [--variants joints both ...]
+
+Trains the stage train_smpl again with other settings, on the index, crops, embeddings and prior of a finished run of
+CONFIG, and measures each head on its validation and its test split. Every run lies in {root}/ablate_smpl/ and is
+resumed, or skipped where it is done; then table.md is written there and printed: means over seeds, and the deviation
+between seeds. Settings are chosen by the validation rows; the test rows are what the chosen ones are worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from codebase import metrics
+from codebase.body.model import BodyLayer, load_body
+from codebase.cli import limit_threads
+from codebase.config import Config, read_config, validate_config
+from codebase.data.bodies import Bodies, bodies_in_im
+from codebase.data.embeddings import read_embeddings
+from codebase.files import read_json, write_json, write_text
+from codebase.models.smpl import restore, split
+from codebase.paths import Paths
+from codebase.stages import _body_figures as figures
+from codebase.stages import evaluate, train_smpl
+from codebase.training.smpl_lesson import joints_about_root_m
+from codebase.training.state import load_checkpoint
+
+NONE: dict[str, Any] = {"prior_weight": 0.0, "silhouette_weight": 0.0}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "joints": NONE,
+    "joints + prior": {"silhouette_weight": 0.0},
+    "joints + silhouettes": {"prior_weight": 0.0},
+    "both": {},
+    "both, head of gaggi2019": {"head": "gaggi2019", "width": 1024, "blocks": 4, "iterations": 0},
+}
+COLUMNS = {
+    "pve_mm": "PVE", "pa_pve_mm": "PA-PVE", "mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "silhouette_iou": "IoU",
+    "pve_facing_camera_mm": "PVE, facing", "pve_facing_away_mm": "PVE, away", "heading_error_deg": "heading error",
+}  # fmt: skip
+log = logging.getLogger("posemill.ablate_smpl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, metavar="CONFIG")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--output", type=Path, help="folder, default {root}/ablate_smpl")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    config = read_config(options.config, options.overrides)
+    limit_threads(config.runtime.threads)
+    torch.set_num_threads(config.runtime.threads)
+    bench, folder = Bench(config), options.output or Paths(config).root / "ablate_smpl"
+    found = {
+        (name, seed): bench.run(changed(config, name, seed), folder / f"{name.replace(' ', '_')}_seed{seed}")
+        for seed in options.seeds
+        for name in options.variants
+    }
+    text = table(found, bench.baseline())
+    write_text(folder / "table.md", text)
+    print(text)
+
+
+def changed(config: Config, name: str, seed: int) -> Config:
+    """The config of a variant."""
+    section = config.smpl.model_dump() | VARIANTS[name] | {"seed": seed}
+    return validate_config(Config, config.model_dump() | {"smpl": section}, where=name)
+
+
+class Bench:
+    """What all runs share: data, true bodies, the body."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.paths = config, Paths(config)
+        self.layer = BodyLayer(load_body(config.dataset.body))
+        self.splits = {split: self._split(split) for split in ("val", "test")}
+
+    def _split(self, name: str) -> tuple[train_smpl.Samples, Bodies, np.ndarray]:
+        subjects = getattr(self.config.split, name).subjects
+        crops, latents = ([path(s) for s in subjects] for path in (self.paths.crops, self.paths.embeddings))
+        samples = train_smpl.Samples.load(crops, [read_embeddings(path) for path in latents], self.paths.index(name))
+        known, truth = bodies_in_im(
+            [self.paths.truth(s) for s in subjects], samples.store.columns, samples.store.R_world_im
+        )
+        return samples, truth, known
+
+    def run(self, config: Config, folder: Path) -> dict[str, float]:
+        """Train a variant, unless it is there, and measure it."""
+        output, done = folder / f"model_{config.smpl.steps}.pt", folder / "figures.json"
+        subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
+        begun = time.monotonic()
+        train_smpl.run(
+            config, index_train=self.paths.index("train"), index_val=self.paths.index("val"),
+            embeddings=[self.paths.embeddings(s) for s in subjects], crops=[self.paths.crops(s) for s in subjects],
+            prior=self.paths.checkpoint("prior"), body=config.dataset.body, output=output,
+        )  # fmt: skip
+        checkpoint = load_checkpoint(output)
+        if done.is_file() and (known := read_json(done)).get("digest") == checkpoint.digest:
+            return {name: value for name, value in known.items() if name != "digest"}
+        head = restore(checkpoint.config, checkpoint.part("smpl"))
+        found = {
+            f"{split}/{name}": value
+            for split in self.splits
+            for name, value in self.measure(split, head).items()
+        }  # fmt: skip
+        shares = {name: value for name, value in checkpoint.history[-1].items() if name.startswith("gradient_share/")}
+        found |= shares | {"seconds": time.monotonic() - begun}
+        write_json(done, found | {"digest": checkpoint.digest})
+        log.info("%s: %s", folder.name, ", ".join(f"{k} {v:.3f}" for k, v in found.items() if k.startswith("val/")))
+        return found
+
+    @torch.no_grad()
+    def measure(self, split_name: str, head: torch.nn.Module | None) -> dict[str, float]:
+        """Figures of a head, or of the mean body in the mean pose, on a split."""
+        samples, truth, known = self.splits[split_name]
+        if head is None:
+            mean = load_checkpoint(self.paths.checkpoint("hmr")).extra
+            rotmats, betas = (mean[key][None].expand(len(known), *mean[key].shape) for key in
+                              ("mean_rotmats", "mean_betas"))  # fmt: skip
+        else:
+            parts = np.array_split(known, max(1, len(known) // 256))
+            rotmats, betas = split(torch.cat([head(samples.L_3d[rows], samples.L_app[rows]) for rows in parts]))
+        return measured(Bodies(betas.numpy(), rotmats.numpy()), truth, samples, known, self.layer)
+
+    def baseline(self) -> dict[str, float]:
+        """The mean body in the mean pose, where the run has trained an hmr, which holds it."""
+        if not self.paths.checkpoint("hmr").is_file():
+            return {}
+        return {f"{name}/{key}": value for name in self.splits for key, value in self.measure(name, None).items()}
+
+
+def measured(
+    found: Bodies, truth: Bodies, samples: train_smpl.Samples, rows: np.ndarray, layer: BodyLayer
+) -> dict[str, float]:
+    """Means over the rows: those of `evaluate` by other names."""
+    store = samples.store
+    pve, pa_pve, iou = [], [], []
+    for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 64)):
+        ours, theirs = (evaluate.vertices_m(layer, bodies.take(part)) for bodies in (found, truth))
+        pve.append(1000 * metrics.pve(ours, theirs))
+        pa_pve.append(1000 * metrics.pa_mpjpe(ours, theirs))
+        mask = store.gather(rows[part], ("mask",))["mask"].numpy() >= 128
+        iou.append(metrics.iou(figures.drawn(found.take(part), store, rows[part], layer), mask))
+    joints = 1000 * joints_about_root_m(layer, torch.from_numpy(found.betas), torch.from_numpy(found.rotmats)).numpy()
+    target, R_world_im = store.joints_im_mm[rows], store.R_world_im[rows]
+    facing = metrics.facing_deg(truth.rotmats[:, 0].astype(np.float64), R_world_im)
+    off = metrics.facing_deg(found.rotmats[:, 0].astype(np.float64), R_world_im) - facing
+    each = {
+        "pve_mm": np.concatenate(pve), "pa_pve_mm": np.concatenate(pa_pve), "silhouette_iou": np.concatenate(iou),
+        "mpjpe_mm": metrics.mpjpe(joints, target), "pa_mpjpe_mm": metrics.pa_mpjpe(joints, target),
+        "heading_error_deg": np.abs((off + 180) % 360 - 180),
+    }  # fmt: skip
+    halves = figures.by_facing({"/pve_mm": each["pve_mm"]}, facing)
+    each |= {name.removeprefix("/"): values for name, values in halves.items()}
+    return {name: float(np.nanmean(values)) for name, values in each.items() if np.isfinite(values).any()}
+
+
+def table(found: dict[tuple[str, int], dict[str, float]], baseline: dict[str, float]) -> str:
+    """A row a variant and split: means over seeds, with the deviation between seeds."""
+    names = list(dict.fromkeys(name for name, _ in found))
+    lines = [f"| split | variant | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for split_name in ("val", "test"):
+        if baseline:
+            cells = [_number(key, [baseline], split_name) for key in COLUMNS]
+            lines.append(f"| {split_name} | mean body in the mean pose | {' | '.join(cells)} |")
+        for name in names:
+            runs = [figures for (other, _), figures in found.items() if other == name]
+            cells = [_number(key, runs, split_name) for key in COLUMNS]
+            lines.append(f"| {split_name} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(key: str, runs: list[dict[str, float]], split_name: str) -> str:
+    """The mean of a figure over runs, and its deviation; nothing where no row has it."""
+    values = [run[f"{split_name}/{key}"] for run in runs if f"{split_name}/{key}" in run]
+    if not values:
+        return ""
+    digits = 3 if key.endswith("iou") else 1
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+if __name__ == "__main__":
+    main()
