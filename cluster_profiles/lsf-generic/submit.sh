@@ -19,7 +19,7 @@ case ${LSF_UNIT_FOR_LIMITS:-MB} in
 esac
 log=$PWD/.snakemake/lsf_logs/rule_$rule
 mkdir -p "$log"
-answer=$(bsub -J "posemill_$rule${wildcards:+_wildcards_$wildcards}" -o "$log/%J.log" -e "$log/%J.log" -env all -n "$cores" -W "$minutes" \
+answer=$(bsub -J "posemill_$rule${wildcards:+:$wildcards}" -o "$log/%J.log" -e "$log/%J.log" -env all -n "$cores" -W "$minutes" \
     -R "rusage[mem=$memory]" -R "span[hosts=1]" ${queue:+-q "$queue"} ${project:+-P "$project"} \
     ${flags[@]+"${flags[@]}"} -cwd "$PWD" "$script" 2>&1) || {
     printf 'error: bsub refused a job of rule %s: %s\n  to mend:  correct lsf_queue, lsf_project, gpu or set-resources in your site file\n' \

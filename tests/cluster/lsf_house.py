@@ -78,7 +78,7 @@ class LsfHouse:
             for flag, value in itertools.pairwise(words):
                 if re.fullmatch(r"-[A-Za-z]+", flag):
                     options[flag] = f"{options[flag]} {value}" if flag in options else value
-            rule = re.match(r"(?:Snakemake_rule_|posemill_)(\w+?)(?:_wildcards_|:|___|$)", options["-J"])
+            rule = re.match(r"(?:Snakemake_rule_|posemill_)(\w+?)(?::|___|$)", options["-J"])
             assert rule is not None, options
             found.setdefault(rule[1], []).append(options)
         return found

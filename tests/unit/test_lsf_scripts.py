@@ -95,13 +95,13 @@ def test_a_job_that_bjobs_forgot_is_looked_up_in_bhist(tmp_path, history, word):
 )  # fmt: skip
 def test_memory_is_sent_per_core_or_per_job_in_the_site_s_unit(tmp_path, environment, memory):
     path = commands(tmp_path, bsub="echo \"$@\" > calls; echo 'Job <41> is submitted to queue <gpu>.'")
-    argv = ("crops", "9", "3", "4000", "120", "gpu", "", "-gpu", "num=1", "job.sh")
+    argv = ("crops", "subject=9", "3", "4000", "120", "gpu", "", "-gpu", "num=1", "job.sh")
     done = call(tmp_path, GENERIC / "submit.sh", *argv, path=path, **environment)
     assert (done.returncode, done.stdout) == (0, "41\n"), done.stderr
     said = (tmp_path / "calls").read_text()
     assert f"-n 3 -W 120 -R rusage[mem={memory}] -R span[hosts=1] -q gpu -gpu num=1 -cwd {tmp_path} job.sh" in said
     assert "-P" not in said
-    assert said.startswith("-J posemill_crops_wildcards_9 ")
+    assert said.startswith("-J posemill_crops:subject=9 ")
 
 
 def test_a_refused_job_is_said_in_lsf_s_words(tmp_path):

@@ -206,7 +206,7 @@ def test_a_job_that_waits_in_the_queue(config, tmp_path, monkeypatch):
     lsf = Answer("lsf", {"6": JobState("6", "PEND", comment="Snakemake_rule_synthesize:subject=8___(uuid)")})
     assert standing(config, lsf, "synthesize").state == "not started"
     assert [one.task.name for one in runs.standings(config, lsf) if one.state == "queued"] == ["S8"]
-    generic = Answer("lsf", {"7": JobState("7", "PEND", comment="posemill_synthesize_wildcards_9")})
+    generic = Answer("lsf", {"7": JobState("7", "PEND", comment="posemill_synthesize:subject=9")})
     assert [one.task.name for one in runs.standings(config, generic) if one.state == "queued"] == ["S9"]
 
 
