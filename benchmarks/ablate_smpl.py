@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from codebase import metrics
 from codebase.body.model import BodyLayer, load_body
 from codebase.cli import limit_threads
 from codebase.config import Config, read_config, validate_config
+from codebase.data.batches import in_turn
 from codebase.data.bodies import Bodies, bodies_in_im
 from codebase.data.embeddings import read_embeddings
 from codebase.files import read_json, write_json, write_text
@@ -45,6 +47,7 @@ COLUMNS = {
     "pve_mm": "PVE", "pa_pve_mm": "PA-PVE", "mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "silhouette_iou": "IoU",
     "pve_facing_camera_mm": "PVE, facing", "pve_facing_away_mm": "PVE, away", "heading_error_deg": "heading error",
 }  # fmt: skip
+CHUNK = 64
 log = logging.getLogger("posemill.ablate_smpl")
 
 
@@ -54,13 +57,15 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--prior", type=Path, help="checkpoint of another prior than the run's own")
     parser.add_argument("--output", type=Path, help="folder, default {root}/ablate_smpl")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     config = read_config(options.config, options.overrides)
     limit_threads(config.runtime.threads)
     torch.set_num_threads(config.runtime.threads)
-    bench, folder = Bench(config), options.output or Paths(config).root / "ablate_smpl"
+    bench = Bench(config, options.prior)
+    folder = options.output or Paths(config).root / "ablate_smpl"
     found = {
         (name, seed): bench.run(changed(config, name, seed), folder / f"{name.replace(' ', '_')}_seed{seed}")
         for seed in options.seeds
@@ -77,22 +82,41 @@ def changed(config: Config, name: str, seed: int) -> Config:
     return validate_config(Config, config.model_dump() | {"smpl": section}, where=name)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A split's rows with true bodies, and what every head is measured against.
+
+    Attributes:
+        truth_m: true vertices about the pelvis, im frame.
+        facing_deg: where the true bodies face.
+    """
+
+    samples: train_smpl.Samples
+    rows: np.ndarray
+    truth_m: np.ndarray
+    mask: np.ndarray
+    facing_deg: np.ndarray
+
+
 class Bench:
     """What all runs share: data, true bodies, the body."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, prior: Path | None = None) -> None:
         self.config, self.paths = config, Paths(config)
+        self.prior = prior or self.paths.checkpoint("prior")
         self.layer = BodyLayer(load_body(config.dataset.body))
         self.splits = {split: self._split(split) for split in ("val", "test")}
 
-    def _split(self, name: str) -> tuple[train_smpl.Samples, Bodies, np.ndarray]:
+    def _split(self, name: str) -> Judged:
         subjects = getattr(self.config.split, name).subjects
         crops, latents = ([path(s) for s in subjects] for path in (self.paths.crops, self.paths.embeddings))
         samples = train_smpl.Samples.load(crops, [read_embeddings(path) for path in latents], self.paths.index(name))
-        known, truth = bodies_in_im(
-            [self.paths.truth(s) for s in subjects], samples.store.columns, samples.store.R_world_im
-        )
-        return samples, truth, known
+        store, files = samples.store, [self.paths.truth(s) for s in subjects]
+        rows, truth = bodies_in_im(files, store.columns, store.R_world_im)
+        vertices = [evaluate.vertices_m(self.layer, truth.take(part)) for part in in_turn(np.arange(len(rows)), CHUNK)]
+        mask = store.gather(rows, ("mask",))["mask"].numpy() >= 128
+        facing_deg = metrics.facing_deg(truth.rotmats[:, 0].astype(np.float64), store.R_world_im[rows])
+        return Judged(samples, rows, np.concatenate(vertices), mask, facing_deg)
 
     def run(self, config: Config, folder: Path) -> dict[str, float]:
         """Train a variant, unless it is there, and measure it."""
@@ -102,17 +126,13 @@ class Bench:
         train_smpl.run(
             config, index_train=self.paths.index("train"), index_val=self.paths.index("val"),
             embeddings=[self.paths.embeddings(s) for s in subjects], crops=[self.paths.crops(s) for s in subjects],
-            prior=self.paths.checkpoint("prior"), body=config.dataset.body, output=output,
+            prior=self.prior, body=config.dataset.body, output=output,
         )  # fmt: skip
         checkpoint = load_checkpoint(output)
         if done.is_file() and (known := read_json(done)).get("digest") == checkpoint.digest:
             return {name: value for name, value in known.items() if name != "digest"}
         head = restore(checkpoint.config, checkpoint.part("smpl"))
-        found = {
-            f"{split}/{name}": value
-            for split in self.splits
-            for name, value in self.measure(split, head).items()
-        }  # fmt: skip
+        found = {f"{split}/{k}": v for split in self.splits for k, v in self.measure(split, head).items()}
         shares = {name: value for name, value in checkpoint.history[-1].items() if name.startswith("gradient_share/")}
         found |= shares | {"seconds": time.monotonic() - begun}
         write_json(done, found | {"digest": checkpoint.digest})
@@ -122,15 +142,15 @@ class Bench:
     @torch.no_grad()
     def measure(self, split_name: str, head: torch.nn.Module | None) -> dict[str, float]:
         """Figures of a head, or of the mean body in the mean pose, on a split."""
-        samples, truth, known = self.splits[split_name]
+        judged = self.splits[split_name]
         if head is None:
             mean = load_checkpoint(self.paths.checkpoint("hmr")).extra
-            rotmats, betas = (mean[key][None].expand(len(known), *mean[key].shape) for key in
-                              ("mean_rotmats", "mean_betas"))  # fmt: skip
+            parts = (mean[key] for key in ("mean_rotmats", "mean_betas"))
+            rotmats, betas = (part[None].expand(len(judged.rows), *part.shape) for part in parts)
         else:
-            parts = np.array_split(known, max(1, len(known) // 256))
-            rotmats, betas = split(torch.cat([head(samples.L_3d[rows], samples.L_app[rows]) for rows in parts]))
-        return measured(Bodies(betas.numpy(), rotmats.numpy()), truth, samples, known, self.layer)
+            samples, turns = judged.samples, in_turn(judged.rows, 256)
+            rotmats, betas = split(torch.cat([head(samples.L_3d[rows], samples.L_app[rows]) for rows in turns]))
+        return measured(Bodies(betas.numpy(), rotmats.numpy()), judged, self.layer)
 
     def baseline(self) -> dict[str, float]:
         """The mean body in the mean pose, where the run has trained an hmr, which holds it."""
@@ -139,28 +159,24 @@ class Bench:
         return {f"{name}/{key}": value for name in self.splits for key, value in self.measure(name, None).items()}
 
 
-def measured(
-    found: Bodies, truth: Bodies, samples: train_smpl.Samples, rows: np.ndarray, layer: BodyLayer
-) -> dict[str, float]:
-    """Means over the rows: those of `evaluate` by other names."""
-    store = samples.store
+def measured(found: Bodies, judged: Judged, layer: BodyLayer) -> dict[str, float]:
+    """Means over the rows: those of `evaluate`, by the same names."""
+    store, rows = judged.samples.store, judged.rows
     pve, pa_pve, iou = [], [], []
-    for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 64)):
-        ours, theirs = (evaluate.vertices_m(layer, bodies.take(part)) for bodies in (found, truth))
-        pve.append(1000 * metrics.pve(ours, theirs))
-        pa_pve.append(1000 * metrics.pa_mpjpe(ours, theirs))
-        mask = store.gather(rows[part], ("mask",))["mask"].numpy() >= 128
-        iou.append(metrics.iou(figures.drawn(found.take(part), store, rows[part], layer), mask))
+    for part in in_turn(np.arange(len(rows)), CHUNK):
+        ours = evaluate.vertices_m(layer, found.take(part))
+        pve.append(1000 * metrics.pve(ours, judged.truth_m[part]))
+        pa_pve.append(1000 * metrics.pa_mpjpe(ours, judged.truth_m[part]))
+        iou.append(metrics.iou(figures.drawn(found.take(part), store, rows[part], layer), judged.mask[part]))
     joints = 1000 * joints_about_root_m(layer, torch.from_numpy(found.betas), torch.from_numpy(found.rotmats)).numpy()
     target, R_world_im = store.joints_im_mm[rows], store.R_world_im[rows]
-    facing = metrics.facing_deg(truth.rotmats[:, 0].astype(np.float64), R_world_im)
-    off = metrics.facing_deg(found.rotmats[:, 0].astype(np.float64), R_world_im) - facing
+    off = metrics.facing_deg(found.rotmats[:, 0].astype(np.float64), R_world_im) - judged.facing_deg
     each = {
         "pve_mm": np.concatenate(pve), "pa_pve_mm": np.concatenate(pa_pve), "silhouette_iou": np.concatenate(iou),
         "mpjpe_mm": metrics.mpjpe(joints, target), "pa_mpjpe_mm": metrics.pa_mpjpe(joints, target),
         "heading_error_deg": np.abs((off + 180) % 360 - 180),
     }  # fmt: skip
-    halves = figures.by_facing({"/pve_mm": each["pve_mm"]}, facing)
+    halves = figures.by_facing({"/pve_mm": each["pve_mm"]}, judged.facing_deg)
     each |= {name.removeprefix("/"): values for name, values in halves.items()}
     return {name: float(np.nanmean(values)) for name, values in each.items() if np.isfinite(values).any()}
 

@@ -195,4 +195,4 @@ def test_ablation_makes_its_table_and_skips_what_is_done(
     written = (folder / "both_seed1" / "figures.json").stat().st_mtime_ns
     ablate_smpl.main()
     assert (folder / "both_seed1" / "figures.json").stat().st_mtime_ns == written
-    assert capsys.readouterr().out == first * 2 + "\n" * 2
+    assert capsys.readouterr().out == (first + "\n") * 2
