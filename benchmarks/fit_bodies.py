@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,6 +37,21 @@ from codebase.stages import fit_bodies
 from codebase.synthetic.motion import ACT_NAMES, make_clip
 
 M_TO_MM = 1000.0
+
+
+class Clock:
+    """Wall and CPU time (of this process and of workers that ended)."""
+
+    def __init__(self) -> None:
+        own = os.times()
+        self.wall, self.cpu = time.perf_counter(), own.user + own.system + own.children_user + own.children_system
+
+    def since(self, begin: Clock, frames: int = 0) -> str:
+        """Seconds, or frames a second; the machine may be shared, so CPU seconds as well."""
+        wall, cpu = self.wall - begin.wall, self.cpu - begin.cpu
+        if frames:
+            return f"{frames / wall:.1f} frames/s, {frames / max(cpu, 1e-9):.1f} a CPU second"
+        return f"{wall:.1f} s, {cpu:.1f} CPU seconds"
 
 
 def main() -> None:
@@ -75,17 +91,17 @@ def measure(config: Config, subject: int, options: argparse.Namespace) -> None:
             poses_without(options.without_acts, config.fit_bodies.count, rest), config.fit_bodies.parts
         )
         fit_bodies.pose_prior = lambda *_, **__: prior  # type: ignore[assignment]
-    began = time.perf_counter()
+    began = Clock()
     job = fit_bodies.prepare(config, body, noisy)
-    shaped = time.perf_counter()
+    shaped = Clock()
     alone = list(in_order(partial(joints_alone, job), noisy, workers=options.workers, what="joints"))
-    between = time.perf_counter()
+    between = Clock()
     fitted = list(in_order(partial(fit_bodies.fit_track, job), noisy, workers=options.workers, what="masks"))
-    ended = time.perf_counter()
-    print(f"S{subject}: {frames} frames of {len(tracks)} sequences; prior and shape {shaped - began:.1f} s")
-    row("joints alone", body, alone, true, frames / (between - shaped))
+    ended = Clock()
+    print(f"S{subject}: {frames} frames of {len(tracks)} sequences; prior and shape {shaped.since(began)}")
+    row("joints alone", body, alone, true, between.since(shaped, frames))
     # fit_track fits joints first, and then both
-    row("joints and masks", body, [one.posed for one in fitted], true, frames / (ended - between))
+    row("joints and masks", body, [one.posed for one in fitted], true, ended.since(between, frames))
     kept = np.concatenate([one.kept for one in fitted])
     iou = np.concatenate([one.posed.mask_iou for one in fitted])
     print(f"  kept {kept.sum()} of {frames}; overlap with masks {np.nanmean(iou):.3f}")
@@ -99,7 +115,7 @@ def joints_alone(job: fit_bodies.Job, track: Track) -> Posed:
     return job.fitter.sequence(job.bare, track.joints_world_mm, track.frame)
 
 
-def row(name: str, body: BodyArrays, found: Sequence[Posed], true: Sequence[Pose], rate: float) -> None:
+def row(name: str, body: BodyArrays, found: Sequence[Posed], true: Sequence[Pose], rate: str) -> None:
     """Print the errors of one way of fitting."""
     pairs = [errors_mm(body, one.pose, other) for one, other in zip(found, true, strict=True)]
     pelvis, world = (np.concatenate(part) for part in zip(*pairs, strict=True))
@@ -107,7 +123,7 @@ def row(name: str, body: BodyArrays, found: Sequence[Posed], true: Sequence[Pose
     print(
         f"  {name:17} PVE {pelvis.mean():5.2f} mm (median {np.median(pelvis):.2f}, "
         f"95 % {np.percentile(pelvis, 95):.2f}), "
-        f"in the world {world.mean():5.2f} mm, joints {np.nanmean(joints):.2f} mm, {rate:.1f} frames/s"
+        f"in the world {world.mean():5.2f} mm, joints {np.nanmean(joints):.2f} mm, {rate}"
     )
 
 
