@@ -37,7 +37,7 @@ CLOTHES: dict[str, tuple[tuple[str, ...], float, float]] = {
     "shanks": (("left_knee", "right_knee"), 0.006, 0.005),
     "feet": (("left_ankle", "right_ankle", "left_foot", "right_foot"), 0.005, 0.002),
 }
-OUTSIDE_M, INSIDE_M, OUTLIER_M = 0.006, 0.012, 0.02
+OUTSIDE_M, INSIDE_M, OUTLIER_M = 0.006, 0.012, 0.025
 # neighbouring points err together: all of one outline say as much as so many that do not
 WORTH = 16.0
 
