@@ -33,6 +33,7 @@ class Keeper:
         frames: rows of an epoch.
         size: height and width of the crops.
         backbone: what the encoder started from, in words.
+        body: name and digest of the body file.
         metric: name of the figure by which model_best.pt is chosen; lowest is best.
     """
 
@@ -44,6 +45,7 @@ class Keeper:
     frames: int
     size: tuple[int, int]
     backbone: str
+    body: str
     metric: str
 
     def after(self, progress: Progress) -> None:
@@ -74,6 +76,7 @@ class Keeper:
                 "section": json.loads(self.section.model_dump_json()),
                 "size": list(self.size),
                 "backbone": self.backbone,
+                "body": self.body,
                 "progress": vars(progress),
                 "batches": self.batches.state_dict(),
                 "generators": generators(),
@@ -100,7 +103,7 @@ class CourseCheckpoint:
 
     @property
     def own(self) -> Mapping[str, Any]:
-        """What only our checkpoints hold: section, size, backbone, and what an exact resume needs."""
+        """What only our checkpoints hold: section, size, backbone, body, and what an exact resume needs."""
         return self.content["posemill"]
 
     @property

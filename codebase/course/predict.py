@@ -17,7 +17,7 @@ from codebase.course.find import find_model
 from codebase.course.measure import Answers, Figures, answer
 from codebase.course.samples import CourseSamples, Rows
 from codebase.course.submission import write_submission
-from codebase.course.train import MISSING, note_missing, report, runtime_of
+from codebase.course.train import MISSING, body_name, note_missing, report, runtime_of
 from codebase.data.batches import in_turn
 from codebase.data.course import CourseFrames, read_course
 from codebase.errors import DataError
@@ -51,6 +51,10 @@ def test(config: CourseConfig, config_file: Path, model_file: Path) -> None:
         workers=runtime_of(config).workers,
     )  # fmt: skip
     body = load_body(data.bm_path)
+    if checkpoint.own["body"] != body_name(body):
+        log.warning(
+            "the model was trained with the body %s, data.bm_path is %s", checkpoint.own["body"], body_name(body)
+        )
     samples = CourseSamples(frames, body, section, checkpoint.size)
     model = place(restore(checkpoint.own["section"], checkpoint.weights, checkpoint.size), device)
     figures = Figures(samples, BodyLayer(body).to(device))

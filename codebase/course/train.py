@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codebase.body.model import BodyLayer, load_body
+from codebase.body.model import BodyArrays, BodyLayer, load_body
+from codebase.config import HmrConfig
 from codebase.config.course import CourseConfig
 from codebase.config.root import RuntimeConfig
 from codebase.course.checkpoints import Keeper, begin_from, read_checkpoint
@@ -55,10 +56,7 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
     begin = find_model(model_file, out) if model_file else None
     device = prepare(runtime_of(config), config.section(1).seed)
     body = load_body(config.data.bm_path)
-    frames = {split: _usable(config, split) for split in ("train", "val")}
-    section = config.section(len(frames["train"]))
-    _warn_of_overlap(config)
-    samples = {split: CourseSamples(found, body, section, size) for split, found in frames.items()}
+    section, samples = _read(config, body)
     mean_rotmats, mean_betas = samples["train"].mean_body()
     model = build(section, size, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
     backbone = start_from(model, section)
@@ -67,12 +65,12 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
     lesson = Lesson(section, model, body, 2000.0).to(device)
     optimizer = optim.make(section, model)
     batches = Frames(
-        np.arange(len(frames["train"])), samples["train"].gather, batch_size=section.batch_size, seed=section.seed,
+        np.arange(len(samples["train"])), samples["train"].gather, batch_size=section.batch_size, seed=section.seed,
         device=device, share=team().share,
     )  # fmt: skip
     layer = BodyLayer(body).to(device)
     keeper = Keeper(
-        out, section, model, optimizer, batches, len(frames["train"]), size, backbone,
+        out, section, model, optimizer, batches, len(samples["train"]), size, backbone, body_name(body),
         SELECTION[config.training.model_selection_metric],
     )  # fmt: skip
 
@@ -81,7 +79,7 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
         return parts | {"gradient_norm": optim.step(loss, optimizer, section.gradient_clip)}
 
     output = out / "run" / f"model_{section.steps}.pt"
-    digest = _digest(config, frames, begin)
+    digest = _digest(config, section, samples, begin)
     state = RunState(output.parent, digest, config=section, modules={}, optimizers={}, batches=batches).path
     if begin is not None and team().first and not state.is_file() and not output.is_file():
         begin_from(read_checkpoint(begin), state, section=section)
@@ -104,6 +102,11 @@ def runtime_of(config: CourseConfig) -> RuntimeConfig:
     return RuntimeConfig(device=config.device, threads=workers, workers=workers)
 
 
+def body_name(body: BodyArrays) -> str:
+    """What a checkpoint says of the body that it was trained with."""
+    return f"{body.name} (sha256 {body.digest})"
+
+
 def note_missing(path: Path, frames: CourseFrames, rows: list[int], reasons: list[str]) -> None:
     """Write the list of pictures that were not there; none: an older list goes away."""
     if not rows:
@@ -113,6 +116,15 @@ def note_missing(path: Path, frames: CourseFrames, rows: list[int], reasons: lis
         {"id": frames.id[row], "image": str(frames.image[row]), "reason": reason}
         for row, reason in zip(rows, reasons, strict=True)
     ])  # fmt: skip
+
+
+def _read(config: CourseConfig, body: BodyArrays) -> tuple[HmrConfig, dict[str, CourseSamples]]:
+    """The section for as many frames as there are, and the samples of the training and the validation split."""
+    frames = {split: _usable(config, split) for split in ("train", "val")}
+    section = config.section(len(frames["train"]))
+    _warn_of_overlap(config)
+    size = (config.data.resy, config.data.resx)
+    return section, {split: CourseSamples(found, body, section, size) for split, found in frames.items()}
 
 
 def _usable(config: CourseConfig, split: str) -> CourseFrames:
@@ -155,11 +167,10 @@ def _warn_of_overlap(config: CourseConfig) -> None:
             log.warning("model.%s is %s, which changes nothing: it is %d", key, said, is_so)
 
 
-def _digest(config: CourseConfig, frames: dict[str, CourseFrames], begin: Path | None) -> str:
+def _digest(config: CourseConfig, section: HmrConfig, samples: dict[str, CourseSamples], begin: Path | None) -> str:
     """12 hex digits that name this run: section, sizes, frames, body, weights, and what it begins from."""
-    full = config.section(len(frames["train"]))
-    files = [config.data.bm_path, *filter(None, (full.backbone_weights, begin))]
-    parts = [run_digest(full, version=VERSION, inputs=files), *(found.digest for found in frames.values())]
+    files = [config.data.bm_path, *filter(None, (section.backbone_weights, begin))]
+    parts = [run_digest(section, version=VERSION, inputs=files), *(found.frames.digest for found in samples.values())]
     parts.append(f"{config.data.resy} {config.data.resx} {config.training.model_selection_metric}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 

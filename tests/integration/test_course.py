@@ -242,7 +242,7 @@ def test_a_frozen_encoder_and_an_estimated_root(tree, tmp_path):
         hmr={
             "widths": [8, 16], "blocks": [1, 1], "width": 32, "frozen": True, "precision": "fp32", "places": True,
             "places_weight": 1.0, "root": "estimated", "rotation": "6d", "frame": "im", "style": "ours",
-            "supervise": "all", "flip": 0.5, "turn_rad": 0.2, "colour": 0.5,
+            "supervise": "all", "flip": 0.5, "turn_rad": 0.2, "colour": 0.5, "heads": False,
         },
     )  # fmt: skip
     out = run_train(yaml)
