@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if options.traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _tell(error, str(error))
         return EXIT_USER_ERROR
     except OutOfTimeError as error:
         print(f"out of time: {error}; the state is saved, run the same command again to resume", file=sys.stderr)
@@ -70,8 +70,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         full = disk_is_full(error, getattr(options, "output", None))
         if not full or options.traceback:
             raise
-        print(f"error: {full}", file=sys.stderr)
+        _tell(error, full)
         return EXIT_USER_ERROR
+
+
+def _tell(error: BaseException, said: str) -> None:
+    """Print an error for people, also into a log on the disk that is full.
+
+    Where the error came from, a half-written file may still be open, whose room the message needs: that is forgotten.
+    And the log's last line may be torn.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        before = one.__cause__ or one.__context__
+        one.__traceback__ = one.__context__ = one.__cause__ = None
+        one = before
+    torn = any(full in said for full in ("disk is full", "quota is used up"))
+    print(f"{chr(10) if torn else ''}error: {said}", file=sys.stderr)
 
 
 def build_parser() -> argparse.ArgumentParser:
