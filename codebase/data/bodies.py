@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
@@ -55,22 +55,22 @@ def bodies_in_im(
         fitted ones that were not kept count as none.
 
     Raises:
-        DataError: a file is missing, of another format, or its shapes are wrong.
+        DataError: a file is missing, of another format, its shapes are wrong, or its numbers are not finite.
     """
     rows, betas, rotmats = [], [], []
     for path in paths:
         subject = _subject(path)
         mine = np.flatnonzero(keys["subject"] == subject)
         with open_h5(path, format_name=FORMAT) as file:
-            shape = np.asarray(file["betas"], dtype=np.float32)
-            for name, group in _sequences(file, path):
+            sequences, shape = _sequences(file, path), _shape(file["betas"], path)
+            for name, group in sequences:
                 action, subaction = _parse(name, path)
                 here = mine[(keys["action"][mine] == action) & (keys["subaction"][mine] == subaction)]
                 pose = _pose(group, path)
                 here = here[keys["frame"][here] <= len(pose)]
                 # frames without a body are NaN
                 here = here[np.isfinite(pose[keys["frame"][here] - 1]).all(axis=(1, 2))]
-                own = np.asarray(group["betas"], dtype=np.float32) if "betas" in group else shape
+                own = _shape(group["betas"], path) if "betas" in group else shape
                 turned = _matrices(pose[keys["frame"][here] - 1])
                 turned[:, 0] = R_world_im[here] @ turned[:, 0]
                 rows.append(here)
@@ -111,7 +111,20 @@ def _pose(group: h5py.Group, path: Path) -> Float[ndarray, "frames 24 3"]:
         if kept.shape != pose.shape[:1]:
             raise DataError(f"{group.name}/kept has another length than pose_rad.", where=path)
         pose[~kept] = np.nan
+    if np.isinf(pose).any():
+        raise DataError(
+            f"{group.name}/pose_rad holds infinite numbers.",
+            where=path,
+            expected="angles, or NaN where there is no body",
+        )
     return pose
+
+
+def _shape(stored: h5py.Dataset, path: Path) -> Float32[ndarray, "10"]:
+    betas = np.asarray(stored, dtype=np.float32)
+    if betas.shape != (10,) or not np.isfinite(betas).all():
+        raise DataError(f"{stored.name} holds no ten finite numbers.", where=path, expected="shape coefficients (10,)")
+    return betas
 
 
 def _matrices(pose_rad: Float[ndarray, "frames 24 3"]) -> Float[ndarray, "frames 24 3 3"]:
