@@ -83,10 +83,13 @@ class Contours:
         self.first = np.zeros((frames, cameras * count), np.int64)
         self.second, self.share = self.first.copy(), np.zeros((frames, cameras * count))
         self.there = self.share.copy()
+        # of the guess that was asked about last: cost and derivatives need the same
+        self._skinned: tuple[Guess, ndarray] | None = None
+        self._last: tuple[Guess, _Seen] | None = None
 
     def look(self, guess: Guess) -> None:
         """Take points from the outlines of the bodies."""
-        vertices = self._vertices(guess)
+        vertices, self._last = self._vertices(guess), None
         size = self.windows.person.shape[-1]
         for frame in range(len(vertices)):
             seen = np.flatnonzero(self.windows.seen[frame])
@@ -172,6 +175,11 @@ class Contours:
 
     def _seen(self, guess: Guess) -> _Seen:
         """Where the chosen points are, and how far off."""
+        if self._last is None or self._last[0] is not guess:
+            self._last = guess, self._find(guess)
+        return self._last[1]
+
+    def _find(self, guess: Guess) -> _Seen:
         frames, cameras = self.windows.seen.shape
         vertices = self._vertices(guess)
         row = np.arange(frames)[:, None]
@@ -198,9 +206,11 @@ class Contours:
         return _Seen(torch.from_numpy(place), (off * scale).flatten(1) + worn, normal.flatten(1, 2), there)
 
     def _vertices(self, guess: Guess) -> Float[ndarray, "frames v 3"]:
-        pose = guess.pose
-        betas = pose.betas[:1].numpy()
-        return lbs_numpy(self.body, betas, pose.rotmats.numpy(), pose.transl_m.numpy())[0]
+        if self._skinned is None or self._skinned[0] is not guess:
+            pose = guess.pose
+            betas = pose.betas[:1].numpy()
+            self._skinned = guess, lbs_numpy(self.body, betas, pose.rotmats.numpy(), pose.transl_m.numpy())[0]
+        return self._skinned[1]
 
 
 def expected_cloth() -> Float[Tensor, " parts"]:

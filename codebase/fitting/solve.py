@@ -104,8 +104,9 @@ class Fit:
 
     def run(self, guess: Guess, *, iterations: int, damping: float = 1e-3, enough: float = 1e-4) -> Guess:
         """Steps until the cost falls by less than a share of `enough`; a step that makes it worse is taken back."""
-        before, normal = self.cost(guess), self.normal(guess)
+        before, normal = self.cost(guess), None
         for _ in range(iterations):
+            normal = normal or self.normal(guess)
             moved = self._moved(guess, *normal.step(damping))
             cost = self.cost(moved)
             if not cost < before:  # also where it is not finite
@@ -117,7 +118,7 @@ class Fit:
             guess, damping = moved, max(damping / 5, 1e-6)
             if gained < enough * abs(cost):
                 break
-            normal = self.normal(guess)
+            normal = None
         return guess
 
     def cost(self, guess: Guess) -> float:
