@@ -112,7 +112,7 @@ def _stature(body: BodyArrays) -> str:
 
 def _labels(body: BodyArrays) -> str:
     if not len(body.part):
-        return "none"
+        return "none: synthesize cannot dress it"
     return f"{len(body.part_names)} parts, {len(body.landmarks)} landmarks"
 
 

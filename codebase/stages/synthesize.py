@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from codebase.body.arrays import load_body
+from codebase.body.arrays import BodyArrays, load_body
 from codebase.config import Config, SynthesizeConfig
 from codebase.data.human36m import FRAME_SUFFIX, MASK_SUFFIX, META, Folder, list_frames, parse_folder, write_meta
 from codebase.data.parallel import in_order
@@ -55,12 +55,13 @@ def run(config: Config, *, subject: int, output: Path) -> None:
     cameras, VERSION). Format of the tree and of `output`: docs/conventions.md.
 
     Raises:
-        UserError: the body file is missing or broken, nobody can perform an act of the config, or the dataset's folder
-            holds somebody else's tree.
+        UserError: the body file is missing, broken or without labels, nobody can perform an act of the config, or the
+            dataset's folder holds somebody else's tree.
     """
     dataset = config.dataset
     claim(Paths(config).dataset)
     body = load_body(dataset.body)
+    require_labels(body, dataset.body)
     parts = [VERSION, config.synthesize.model_dump(mode="json"), body.digest, sorted(dataset.cameras)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
     job = Job(config.synthesize, dataset.body, Paths(config).dataset, subject, dataset.cameras, digest)
@@ -73,6 +74,16 @@ def run(config: Config, *, subject: int, output: Path) -> None:
     skipped = sum(truth.skipped for truth in truths)
     made = (len(truths) - skipped) * len(dataset.cameras) * config.synthesize.frames
     log.info("subject %d: %d frames rendered, %d of %d sequences were there", subject, made, skipped, len(truths))
+
+
+def require_labels(body: BodyArrays, path: Path) -> None:
+    """Clothes, skin and hair follow a body's part labels and landmarks, which licensed bodies do not have."""
+    if not len(body.part) or not body.landmarks:
+        raise DataError(
+            "The body has no part labels and landmarks, by which people are dressed.", where=path,
+            expected="for rendered people the free body, assets/free_body.npz",
+            mend="leave dataset.body out; or set dataset.kind to tree or extract, which take any body",
+        )  # fmt: skip
 
 
 def claim(root: Path) -> None:

@@ -190,6 +190,15 @@ def test_the_number_of_workers_changes_no_frame(tmp_path: Path) -> None:
     assert pictures[0] == pictures[1]
 
 
+def test_a_body_without_labels_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    arrays = {key: value for key, value in np.load(BODY).items() if not key.startswith(("part", "landmark"))}
+    np.savez(tmp_path / "licensed.npz", **arrays)
+    config = _config(tmp_path, frames=1)
+    dataset = config.dataset.model_copy(update={"body": tmp_path / "licensed.npz"})
+    with pytest.raises(DataError, match="part labels"):
+        synthesize.run(config.model_copy(update={"dataset": dataset}), subject=1, output=tmp_path / "S1.h5")
+
+
 def test_somebodys_tree_is_never_rendered_over(tmp_path: Path) -> None:
     frame = tmp_path / "s_01_act_02_subact_01_ca_01/s_01_act_02_subact_01_ca_01_000001.jpg"
     frame.parent.mkdir()
