@@ -102,7 +102,11 @@ def stage(monkeypatch):
     def call(run, *more):
         real = cli.importlib.import_module
         stand_in = {"codebase.stages.evaluate": SimpleNamespace(run=run)}
-        monkeypatch.setattr(cli.importlib, "import_module", lambda name: stand_in.get(name) or real(name))
+        monkeypatch.setattr(
+            cli.importlib,
+            "import_module",
+            lambda name, *more, **named: stand_in.get(name) or real(name, *more, **named),
+        )
         config = str(REPOSITORY / "configs/mini.yaml")
         return cli.main(
             ["evaluate", "--config", config, "--predictions", "p", "--bodies", "--body", "b", "--output", "o", *more]
