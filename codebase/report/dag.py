@@ -31,9 +31,10 @@ NODES = (
     Node("train_prior", (), "poses and shapes", "training"),
     Node("train_pose", ("embed",), "few labels", "training"),
     Node("train_smpl", ("embed", "train_prior"), "joints, masks, prior", "training"),
-    Node("train_hmr", ("crops",), "image to body", "training"),
+    Node("fit_bodies", ("index",), "SMPL of each frame"),
+    Node("train_hmr", ("crops", "fit_bodies"), "image to body", "training"),
     Node("predict", ("train_enc_dec", "train_pose", "train_smpl", "train_hmr"), "predictions.h5"),
-    Node("evaluate", ("predict",), "metrics.json", "tables"),
+    Node("evaluate", ("predict", "fit_bodies"), "metrics.json", "tables"),
     Node("report", ("evaluate",), "this page"),
 )
 
@@ -42,18 +43,30 @@ _BOX_W, _BOX_H, _GAP_X, _GAP_Y, _MARGIN = 112, 42, 34, 20, 10
 _LANE_H = 10
 
 
-def nodes_for(kind: str) -> tuple[Node, ...]:
-    """The stages of a run: one that makes the dataset tree, or with `kind` "tree" the tree itself in its place."""
+def nodes_for(kind: str, *, fits: bool = True, measures: bool = True) -> tuple[Node, ...]:
+    """The stages of a run: one that makes the dataset tree, or with `kind` "tree" the tree itself in its place.
+
+    Args:
+        kind: of the dataset.
+        fits: whether training learns from fitted bodies.
+        measures: whether fitted bodies are at least compared with the dataset's own.
+    """
     makers = {"synthetic": "synthesize", "extract": "extract"}
     maker = next((node for node in NODES if node.name == makers.get(kind)), None)
     first = maker or Node("dataset tree", (), "given by the user", "data")
-    others = [node for node in NODES if node.name not in makers.values()]
-    return (first, *(replace(node, needs=_needs(node, makers.values(), first.name)) for node in others))
+    absent = set() if fits or measures else {"fit_bodies"}
+    nodes = [first]
+    for node in NODES:
+        if node.name not in {*makers.values(), *absent}:
+            unused = absent if fits or node.name != "train_hmr" else {"fit_bodies"}
+            needs = tuple(need for need in node.needs if need not in unused)
+            nodes.append(replace(node, needs=_needs(needs, makers.values(), first.name)))
+    return tuple(nodes)
 
 
-def _needs(node: Node, makers: Iterable[str], first: str) -> tuple[str, ...]:
+def _needs(needs: Iterable[str], makers: Iterable[str], first: str) -> tuple[str, ...]:
     """What a stage needs, with `first` in the place of all that make a tree."""
-    return tuple(dict.fromkeys(first if need in makers else need for need in node.needs))
+    return tuple(dict.fromkeys(first if need in makers else need for need in needs))
 
 
 def depths_of(nodes: Sequence[Node]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from codebase.body.arrays import load_body
+from codebase.paths import Paths
 from codebase.report import dag, galleries, sections, tables
 from codebase.report.headline import cards
 from codebase.report.material import Material
@@ -51,7 +52,7 @@ def context(material: Material) -> dict[str, Any]:
         "acts": sections.acts(material),
         "cards": cards(metrics),
         "has_vertices": "smpl/pve_mm" in metrics or "hmr/pve_mm" in metrics,
-        "dag": dag.draw(dag.nodes_for(material.config.dataset.kind)),
+        "dag": dag.draw(_stages(material)),
         "views": views,
         "poses": galleries.poses(material),
         "bodies": bodies,
@@ -66,6 +67,11 @@ def context(material: Material) -> dict[str, Any]:
         "provenance": sections.provenance(material, arrays),
         "config_text": sections.config_text(material),
     }
+
+
+def _stages(material: Material) -> tuple[dag.Node, ...]:
+    paths = Paths(material.config)
+    return dag.nodes_for(material.config.dataset.kind, fits=paths.fits_bodies, measures=paths.measures_fits)
 
 
 def hero(views: galleries.Gallery | None, bodies: dict[str, galleries.Gallery]) -> list[tuple[str, galleries.Example]]:

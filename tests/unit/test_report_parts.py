@@ -103,6 +103,15 @@ def test_a_users_tree_stands_where_synthesize_would():
     assert all(need in names for node in dag.nodes_for("tree") for need in node.needs)
 
 
+@pytest.mark.parametrize(("fits", "measures"), [(True, True), (False, True), (False, False)])
+def test_fitted_bodies_stand_where_they_are_used(fits, measures):
+    nodes = {node.name: node.needs for node in dag.nodes_for("synthetic", fits=fits, measures=measures)}
+    assert ("fit_bodies" in nodes) == measures
+    assert ("fit_bodies" in nodes["train_hmr"]) == fits
+    assert ("fit_bodies" in nodes["evaluate"]) == measures
+    assert all(need in nodes for needs in nodes.values() for need in needs)
+
+
 def test_headline_gains_are_signed():
     metrics = {
         "enc_dec/psnr_foreground_db": 15.0,
