@@ -90,7 +90,7 @@ def measure(config: Config, subject: int, options: argparse.Namespace) -> None:
         prior = PosePrior.of(
             poses_without(options.without_acts, config.fit_bodies.count, rest), config.fit_bodies.parts
         )
-        fit_bodies.pose_prior = lambda *_, **__: prior  # type: ignore[assignment]
+        fit_bodies.pose_prior = lambda *_, **__: prior
     began = Clock()
     job = fit_bodies.prepare(config, body, noisy)
     shaped = Clock()
@@ -133,7 +133,7 @@ def errors_mm(body: BodyArrays, found: Pose, true: Pose) -> tuple[np.ndarray, np
         lbs_numpy(body, pose.betas.numpy(), pose.rotmats.numpy(), pose.transl_m.numpy()) for pose in (found, true)
     )
     together = (one - pelvis[:, :1]) - (other - place[:, :1])
-    return tuple(M_TO_MM * np.linalg.norm(off, axis=-1).mean(1) for off in (together, one - other))  # type: ignore[return-value]
+    return tuple(M_TO_MM * np.linalg.norm(off, axis=-1).mean(1) for off in (together, one - other))
 
 
 def truth(path: Path, track: Track) -> Pose:
@@ -159,7 +159,8 @@ def with_noise(track: Track, deviation_mm: float) -> Track:
 
 def poses_without(acts: Sequence[int], count: int, rest_joints_m: np.ndarray) -> np.ndarray:
     """Free synthetic poses of all other acts."""
-    rng, clips, others = np.random.default_rng(1), [], [act for act in ACT_NAMES if act not in acts]
+    rng, others = np.random.default_rng(1), [act for act in ACT_NAMES if act not in acts]
+    clips: list[np.ndarray] = []
     while 24 * len(clips) < count:
         clips.append(
             make_clip(

@@ -245,3 +245,17 @@ def test_vertices_stand_about_the_pelvis() -> None:
     pelvis = load_body(BODY).J_regressor[0] @ vertices[0]
     assert np.abs(pelvis).max() < 1e-5
     assert metrics.pve(vertices, vertices + 0.1).item() == pytest.approx(0.1 * 3**0.5, rel=1e-5)
+
+
+def test_without_true_bodies_vertex_errors_are_against_fitted_ones_and_say_so(
+    people: People, predicted: Path, tmp_path: Path
+) -> None:
+    known, found = tmp_path / "known.json", tmp_path / "fitted.json"
+    bodies = people.truth(9, 11)
+    evaluate.run(people.config, predictions=predicted, bodies=bodies, body=BODY, output=known)
+    evaluate.run(people.config, predictions=predicted, bodies=[], fitted=bodies, body=BODY, output=found)
+    against = {name.removeprefix("against_fitted/"): value for name, value in read_json(found).items()}
+    assert against == read_json(known)
+    named = {name for name in read_json(found) if name.startswith("against_fitted/")}
+    assert {"against_fitted/hmr/pve_mm", "against_fitted/smpl/pa_pve_mm/S9"} <= named
+    assert not any("pve" in name or "v2v" in name for name in set(read_json(found)) - named)
