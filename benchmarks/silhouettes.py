@@ -24,6 +24,7 @@ from codebase.render.silhouette import silhouette
 from tests.silhouettes import Scene, before_camera, free_body, posed_body
 
 BATCH = 16
+LINES = (1, 3, None, 15)
 
 
 def cost_ms(work: Callable[[], object], most: int = 30) -> float:
@@ -99,21 +100,19 @@ def speed() -> None:
 # --- gradients ---
 
 
-def gradients(count: int = 24, samples: int = 32) -> None:
-    """Against the change of covered area: random bodies, poses, cameras, sizes of 32 to 96 px."""
-    print(f"{count} random scenes; the derivative of covered area by {samples}x{samples} samples a pixel")
+def gradients(count: int = 24, samples: int = 2400) -> None:
+    """Against the change of covered area: random bodies, poses, cameras, sizes of 20 to 96 px."""
+    print(f"{count} random scenes; the derivative of covered area by {samples} x {samples} samples an image")
     found: dict[str, list] = {}
     for seed in range(1000, 1000 + count):
-        size = tuple(np.random.default_rng(seed).integers(32, 97, 2).tolist())
+        size = tuple(np.random.default_rng(seed).integers(20, 97, 2).tolist())
         here = before_camera(*posed_body(seed), seed, size)
-        slopes = {lines: slope(here, lines) for lines in (1, 3, 9)}
+        slopes = [slope(here, lines) for lines in LINES]
         for name, move in here.moves().items():
-            exact, parts = here.change_of_area(move, np.ones(size), samples)
-            found.setdefault(name, []).append(
-                (exact, parts, *[float((gradient * move).sum()) for gradient in slopes.values()])
-            )
-    for column, lines in enumerate((1, 3, 9), 2):
-        print(f"{lines} lines a pixel")
+            exact, parts = here.change_of_area(move, np.ones(size), samples // max(size))
+            found.setdefault(name, []).append((exact, parts, *[float((gradient * move).sum()) for gradient in slopes]))
+    for column, lines in enumerate(LINES, 2):
+        print(f"{lines or 'as many as by default'} lines a pixel")
         for name, rows in found.items():
             print(f"  {name:14s} {summary(np.array(rows)[:, [0, 1, column]])}")
 
@@ -130,7 +129,7 @@ def summary(table: np.ndarray) -> str:
     return text + f"of the derivative: median {np.median(own):.2%}, most {own.max():.2%}, mean ratio {ratio:.4f}"
 
 
-def slope(here: Scene, lines: int) -> np.ndarray:
+def slope(here: Scene, lines: int | None) -> np.ndarray:
     vertices, *rest = here.tensors()
     silhouette(vertices, *rest, lines_per_pixel=lines).sum().backward()
     return vertices.grad[0].numpy()

@@ -58,11 +58,14 @@ class Scene:
         return {**shifts, "scale": self.points, **turns}
 
     def change_of_area(
-        self, move: np.ndarray, weight: np.ndarray, samples: int, step_px: float = 0.2
+        self, move: np.ndarray, weight: np.ndarray, samples: int, step_px: float | None = None
     ) -> tuple[float, float]:
-        """Derivative of the weighted covered area, px, and the same with all parts of the outline counted positive."""
+        """Derivative of the weighted covered area, px, and the same with all parts of the outline counted positive.
+
+        The step is small, by default a few samples: where gaps close within it, a difference is no derivative.
+        """
         fastest = np.abs(move).max() * self.f_px.max() / self.place[2]
-        step = step_px / (0.5 * fastest)
+        step = (4 / samples if step_px is None else step_px) / (0.5 * fastest)
         ahead, behind = (self.covered(self.vertices + s * step * move, samples) for s in (1, -1))
         fine = np.kron(weight, np.ones((samples, samples))) / samples**2
         change = (ahead.astype(np.int8) - behind) * fine

@@ -208,6 +208,7 @@ class _Silhouette(torch.autograd.Function):
         segments = _segments(_exact(vertices), _exact(lens), triangles, edges)
         height, width = size
         wanted = any(ctx.needs_input_grad[:2])
+        fine = fine if wanted else 1
         rows = _cross(segments, 0, height * fine, width, fine)
         mask = _fill(rows, len(vertices), size, fine, vertices.dtype)
         if wanted:

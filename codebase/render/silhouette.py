@@ -25,7 +25,7 @@ from codebase.render import outline, outline_torch
 from codebase.render.topology import topology_of
 
 Engine = Literal["auto", "numba", "torch"]
-LINES_PER_PIXEL = 3  # on which the outline is taken; odd
+LINES = 200  # rows, and columns, on which the outline of a small image is taken
 
 
 @lru_cache(maxsize=1)
@@ -61,6 +61,7 @@ class _OnCpu(torch.autograd.Function):
         cameras = np.ascontiguousarray(lens.detach().double().numpy())
         masks = np.zeros((len(points), *size), points.dtype)
         wanted = any(ctx.needs_input_grad[:2])
+        fine = fine if wanted else 1  # a mask needs the lines through the centres alone
 
         def work(part: slice) -> tuple[slice, np.ndarray, np.ndarray, np.ndarray]:
             found = outline.trace(
@@ -97,7 +98,7 @@ def silhouette(
     size: tuple[int, int],
     *,
     engine: Engine = "auto",
-    lines_per_pixel: int = LINES_PER_PIXEL,
+    lines_per_pixel: int | None = None,
 ) -> Float[Tensor, "batch height width"]:
     """Exact 0/1 masks of meshes, differentiable in the vertices and the pinholes.
 
@@ -111,13 +112,14 @@ def silhouette(
         f_px, c_px: pinhole of each mesh's image, pixel centres at integers.
         size: height and width, px.
         engine: numba for tensors on the CPU, torch for any device; auto takes numba where it can.
-        lines_per_pixel: rows and columns per pixel on which the outline is taken for the gradient, odd. More cost
-            little and make the gradient of small images smoother.
+        lines_per_pixel: rows and columns per pixel on which the outline is taken for the gradient, odd. They cost
+            little; by default 3, and more in images below 80 px, so that small bodies are sampled as well as large.
     """
-    if lines_per_pixel < 1 or lines_per_pixel % 2 == 0:
-        raise ValueError(f"lines_per_pixel is {lines_per_pixel}; an odd number has one line through the centres")
+    fine = lines_per_pixel or max(3, 1 + 2 * round(LINES / max(1, *size) / 2 - 0.5))
+    if fine < 1 or fine % 2 == 0:
+        raise ValueError(f"lines_per_pixel is {fine}; an odd number has one line through the centres")
     lens = torch.cat([f_px, c_px], dim=-1)
     on_cpu = engine == "numba" or (engine == "auto" and vertices_cam_m.device.type == "cpu")
     draw = _OnCpu.apply if on_cpu else outline_torch.draw
-    mask: Tensor = draw(vertices_cam_m, lens, faces, size, lines_per_pixel)
+    mask: Tensor = draw(vertices_cam_m, lens, faces, size, fine)
     return mask

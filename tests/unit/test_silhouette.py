@@ -21,7 +21,7 @@ F, C = torch.tensor([[70.0, 72.0]]), torch.tensor([[31.3, 23.8]])
 WITHIN, OF_PARTS = 0.05, 0.02
 
 seeds = st.integers(0, 10**6)
-sizes = st.tuples(st.integers(30, 72), st.integers(30, 72))
+sizes = st.tuples(st.integers(16, 72), st.integers(16, 72))
 
 
 def scene(seed: int, size: tuple[int, int], kind: str) -> Scene:
@@ -30,10 +30,10 @@ def scene(seed: int, size: tuple[int, int], kind: str) -> Scene:
 
 
 def weights(seed: int, size: tuple[int, int]) -> np.ndarray:
-    """What each pixel is worth, smooth; every third scene: one each."""
+    """What each pixel is worth: one, or, where the body is many pixels wide, something smooth."""
     rng = np.random.default_rng(seed)
     v, u = (np.linspace(-0.5, 0.5, n) for n in size)
-    a, b, c = rng.normal(0, 1, 3) * (seed % 3 != 0)
+    a, b, c = rng.normal(0, 1, 3) * (seed % 3 != 0 and min(size) >= 30)
     return 1 + a * u + b * v[:, None] + c * np.cos(4 * u + 2 * v[:, None] + seed)
 
 
@@ -89,11 +89,12 @@ def test_any_triangles_are_drawn() -> None:
 def test_gradient_equals_the_change_of_area(seed: int, size: tuple, kind: str, turn: int) -> None:
     here = scene(seed, size, kind)
     weight = weights(seed, size)
-    move = list(here.moves().values())[turn]
+    # a ball of few faces that turns changes its outline's edges within any step that samples can tell
+    move = list(here.moves().values())[turn % (7 if kind == "body" else 4)]
     vertices, *rest = here.tensors()
     (silhouette(vertices, *rest)[0] * torch.from_numpy(weight)).sum().backward()
     predicted = float((vertices.grad[0].numpy() * move).sum())
-    exact, parts = here.change_of_area(move, weight, samples=24)
+    exact, parts = here.change_of_area(move, weight, samples=1800 // max(size))
     assert abs(predicted - exact) <= max(WITHIN * abs(exact), OF_PARTS * parts)
 
 
