@@ -70,7 +70,9 @@ def test_a_profile_reruns_exactly_and_retries_where_jobs_have_walls(profile):
         for name, count in asked.items():
             nodes = count.replace("GPUS", "NODES") if isinstance(count, str) else 1
             assert wanted[name]["nodes"] == nodes
-            assert found[name] == (f"{count} * {nodes}" if isinstance(count, str) else 1)
+            assert found[name] == (f"{count} if {nodes} == 1 else 0" if isinstance(count, str) else 1)
+            gres = f"'gpu:{count}' if {nodes} > 1 else ''" if isinstance(count, str) else None
+            assert wanted[name].get("gres") == gres
     else:
         assert found == asked
     if profile != "slurm":
