@@ -95,6 +95,9 @@ def run(config: Config, *, subject: int, index: Sequence[Path], body: Path, ever
 def prepare(config: Config, body: BodyArrays, tracks: Sequence[Track]) -> Job:
     """The prior on poses, and the subject's shape."""
     section, masks_root = config.fit_bodies, Paths(config).masks
+    if config.dataset.kind == "extract" and config.extract.masks == "boxes":
+        log.info("the masks are boxes about people, so they are not looked at")
+        section = section.model_copy(update={"masks": False})
     prior = pose_prior(body, section.poses, count=section.count, parts=section.parts, seed=section.seed)
     fitter = Fitter(body, prior, section, offset_m=MM_TO_M * offset_mm(config))
     chosen = sampled(tracks, section.shape_frames, masked=False)

@@ -178,3 +178,19 @@ def test_offsets_are_for_data_of_others(people):
     assert fit_bodies.offset_mm(tree) == fit_bodies.OFFSET_MM
     own = tree.model_copy(update={"fit_bodies": tree.fit_bodies.model_copy(update={"offset_mm": 5.0})})
     assert fit_bodies.offset_mm(own) == 5
+
+
+def test_masks_that_are_boxes_are_not_looked_at(people, tmp_path, caplog):
+    config = people.config
+    extract = config.extract.model_copy(update={"masks": "boxes"})
+    section = config.fit_bodies.model_copy(update={"masks": True})
+    boxed = config.model_copy(
+        update={
+            "dataset": config.dataset.model_copy(update={"kind": "extract"}), "extract": extract, "fit_bodies": section,
+        }
+    )  # fmt: skip
+    with caplog.at_level(logging.INFO, logger="posemill"):
+        job = fit_bodies.prepare(boxed, load_body(BODY), collect([read_index(people.paths.index("test"))], 9))
+    assert "boxes" in caplog.text
+    assert not job.section.masks
+    assert job.shape is job.bare
