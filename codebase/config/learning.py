@@ -165,7 +165,7 @@ class SmplConfig(TrainConfig):
     dropout: float = Field(0.1, ge=0, lt=1)
     decay: Decay = Field("cosine", description="of the learning rate after the warm-up; none: it stays")
     turn: bool = Field(True, description="augmentation: turn L_3d and the body together about the world's vertical")
-    noise: NonNegativeFloat = Field(1.0, description="augmentation: noise on the embedding, in units of its deviation")
+    noise: NonNegativeFloat = Field(0.6, description="augmentation: noise on the embedding, in units of its deviation")
     joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of the joints, per 100 mm")
     joints: Literal["h36m17", "gaggi13"] = Field(
         "h36m17", description="h36m17: all, regressed from vertices; gaggi13: 13 of SMPL's own, as in the original"
@@ -174,10 +174,10 @@ class SmplConfig(TrainConfig):
     silhouette_loss: Literal["pyramid", "cross_entropy"] = Field(
         "pyramid", description="pyramid: squared differences over three resolutions; cross_entropy: as in the original"
     )
-    prior_weight: NonNegativeFloat = Field(1.0, description="of -log P(real) of the prior")
+    prior_weight: NonNegativeFloat = Field(0.1, description="of -log P(real) of the prior")
     betas_weight: NonNegativeFloat = Field(0.005, description="of the mean square of the betas")
     stray_weight: NonNegativeFloat = Field(
-        30.0,
+        10.0,
         description="of the mean squared difference from the mean pose: twists that nothing shows",
     )
     views_weight: NonNegativeFloat = Field(10.0, description="of the difference of bodies seen by two cameras at once")

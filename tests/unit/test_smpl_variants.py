@@ -190,7 +190,7 @@ def test_ablation_makes_its_table_and_skips_what_is_done(
     assert figures["test/pve_mm"] > 0
     assert 0 <= figures["val/silhouette_iou"] <= 1
     first = (folder / "table.md").read_text()
-    assert first.count("\n") == 2 + 2 * 2
+    assert first.count("\n") == 2 + 2 * 3
     assert "±" in first
     written = (folder / "both_seed1" / "figures.json").stat().st_mtime_ns
     ablate_smpl.main()
