@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # what a shell runs in the background does not hear Ctrl-C, and neither would what the tests start and interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SCRIPT = Path(__file__).with_name("slurm.sh")
 CANNOT = 3
