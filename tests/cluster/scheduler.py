@@ -108,7 +108,7 @@ class Slurm:
     accounting: bool
 
     def jobs(self, folder: Path | None = None) -> list[Job]:
-        """Every job that slurmctld knows (it forgets after four hours), of one folder if asked, in order of submission."""
+        """Every job that slurmctld knows (for four hours), of one folder if asked, in order of submission."""
         lines = call("scontrol", "show", "job", "--oneliner", "--all").splitlines()
         found = [parse_job(line) for line in lines if line.startswith("JobId=")]
         return sorted((job for job in found if folder in (None, job.folder)), key=lambda job: int(job.id))
