@@ -115,7 +115,7 @@ def silhouette(
         lines_per_pixel: rows and columns per pixel on which the outline is taken for the gradient, odd. They cost
             little; by default 3, and more in images below 80 px, so that small bodies are sampled as well as large.
     """
-    fine = lines_per_pixel or max(3, 1 + 2 * round(LINES / max(1, *size) / 2 - 0.5))
+    fine = lines_per_pixel or max(3, 1 + 2 * round(LINES / max(1, min(size)) / 2 - 0.5))
     if fine < 1 or fine % 2 == 0:
         raise ValueError(f"lines_per_pixel is {fine}; an odd number has one line through the centres")
     lens = torch.cat([f_px, c_px], dim=-1)
