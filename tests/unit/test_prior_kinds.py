@@ -17,12 +17,12 @@ from codebase.data.poses import read_poses
 from codebase.models.gan2018 import Gan2018, Gan2018Generator
 from codebase.models.implausible import SHAPE, WAYS, break_by
 from codebase.models.mixture import MixturePrior
-from codebase.models.prior import build, restore
+from codebase.models.prior import Generator, Prior, build, restore
 from codebase.models.rotations import FACING_CAMERA
 from codebase.stages import evaluate, train_prior
 from codebase.stages.train_smpl import frozen_prior
 from codebase.training import roc
-from codebase.training.prior_lesson import Duel2018
+from codebase.training.prior_lesson import Duel2018, Spar
 from codebase.training.state import load_checkpoint
 
 BODY = Path("assets/free_body.npz")
@@ -222,3 +222,21 @@ def test_sequences_in_one_file_are_told_apart(tmp_path: Path) -> None:
     (poses, _), (held, _) = read_poses(tmp_path, 100, seed=0, held_out=0.3)
     assert len(poses) + len(held) == 24
     assert not set(poses[:, 1, 0].tolist()) & set(held[:, 1, 0].tolist())
+
+
+def test_a_gradient_that_is_not_finite_is_told_and_changes_nothing() -> None:
+    """The loop stops on it by name; the last good weights are still there."""
+    prior, (rotmats, betas) = build(PriorConfig(width=8)), bodies(8)
+    assert isinstance(prior, Prior)
+    generator = Generator(rotmats[0], 8)
+    optimizers = {
+        "prior": torch.optim.SGD(prior.parameters(), 1.0),
+        "generator": torch.optim.SGD([torch.zeros(1)], 1.0),
+    }
+    before = [weight.clone() for weight in prior.parameters()]
+    betas[0, 0] = torch.nan
+    losses = Spar(PriorConfig(width=8, generated=0.0), prior, generator, optimizers)(
+        {"rotmats": rotmats, "betas": betas}, 0
+    )
+    assert not torch.isfinite(losses["gradient_norm"])
+    assert all(torch.equal(old, new) for old, new in zip(before, prior.parameters(), strict=True))
