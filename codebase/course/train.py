@@ -81,7 +81,8 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
     output = out / "run" / f"model_{section.steps}.pt"
     digest = _digest(config, section, samples, begin)
     state = RunState(output.parent, digest, config=section, modules={}, optimizers={}, batches=batches).path
-    if begin is not None and team().first and not state.is_file() and not output.is_file():
+    # also beside a finished model, which may be another run's; the loop takes one of this very run as it is
+    if begin is not None and team().first and not state.is_file():
         begin_from(read_checkpoint(begin), state, section=section)
     team().wait()
     loop.fit(

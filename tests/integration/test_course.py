@@ -286,3 +286,17 @@ def test_answers_that_are_the_truth_have_no_error(tree):
     assert found["root_loc_mm_root_estimated"] < 0.5
     assert found["v2v_l2_m2_root_estimated"] < 1e-6
     assert found["mean_body_v2v_l2_m2"] > 0.01
+
+
+def test_beside_a_finished_run_a_model_file_still_counts(trained, tree, tmp_path):
+    """In the out_dir of a run that is done: the new run begins at the file's step, not at the mean."""
+    import shutil
+
+    out = tmp_path / "out"
+    shutil.copytree(read_course_config(trained).out_dir, out)
+    run_train(write_yaml(tmp_path / "m.yaml", tree, training__optimizer={"name": "Adam", "lr": 1e-4}),
+              model_file=Path("model_4.pt"))  # fmt: skip
+    was, now = (torch.load(folder / "model_6.pt", weights_only=True)["posemill"]["progress"]["history"]
+                for folder in (read_course_config(trained).out_dir, out))  # fmt: skip
+    assert now[:4] == was[:4]
+    assert now[5] != was[5]
