@@ -25,9 +25,9 @@ def convert(source: Path, target: Path) -> BodyArrays:
     """
     if target.suffix != ".npz":
         raise DataError("A body is converted to npz alone.", where=target, expected="a name that ends in .npz")
+    raw, body = read_arrays(source), load_body(source)
     if target.exists() and target.samefile(source):
         raise DataError("The body would be written over itself.", where=target, mend="choose another name")
-    raw, body = read_arrays(source), load_body(source)
     arrays: dict[str, np.ndarray] = body.linear | {
         "J17_regressor": body.J17_regressor,
         "kintree_table": np.stack([body.parents, np.arange(len(body.parents))]),

@@ -115,6 +115,8 @@ def test_convert_refuses_to_destroy(tmp_path):
         convert(copy, tmp_path / "body.pkl")
     with pytest.raises(DataError, match="does not exist"):
         convert(tmp_path / "SMPL_MALE.pkl", tmp_path / "new.npz")
+    with pytest.raises(DataError, match="does not exist"):
+        convert(tmp_path / "SMPL_MALE.pkl", copy)
     assert copy.read_bytes() == BODY.read_bytes()
 
 
