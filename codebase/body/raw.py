@@ -112,9 +112,9 @@ def _labels(arrays: Mapping[str, np.ndarray], count: int, path: Path) -> dict[st
     points = np.asarray(arrays.get("landmarks", np.zeros((0, 3), np.float32)))
     vertices = np.asarray(arrays.get("landmark_vertices", np.zeros(0, np.int64)))
     right = (
-        part.shape in ((0,), (count,)) and part.dtype.kind in "iu" and (not len(part) or part.max() < len(part_names)),
+        part.shape in ((0,), (count,)) and part.dtype.kind in "iu" and _within(part, len(part_names)),
         names.ndim == 1 and points.shape == (len(names), 3) and points.dtype.kind in "fiu",
-        vertices.shape == (len(names),) and vertices.dtype.kind in "iu" and (vertices < count).all(),
+        vertices.shape == (len(names),) and vertices.dtype.kind in "iu" and _within(vertices, count),
     )
     if not all(right):
         raise DataError(
@@ -123,3 +123,7 @@ def _labels(arrays: Mapping[str, np.ndarray], count: int, path: Path) -> dict[st
         )  # fmt: skip
     found = {"part": part, "part_names": part_names, "landmark_names": names, "landmarks": points}
     return found | {"landmark_vertices": vertices}
+
+
+def _within(numbers: np.ndarray, count: int) -> bool:
+    return not len(numbers) or bool(numbers.min() >= 0 and numbers.max() < count)
