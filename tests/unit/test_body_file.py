@@ -182,7 +182,7 @@ def damaged(what):
         "fewer landmarks": lambda a: a.update(landmarks=a["landmarks"][:-1]),
         "landmark beyond": lambda a: a.update(landmark_vertices=a["landmark_vertices"] + 6890),
         "label below": lambda a: a.update(part=a["part"].astype(np.int64) - 1),
-        "landmark below": lambda a: a.update(landmark_vertices=a["landmark_vertices"] - 6890),
+        "landmark below": lambda a: a.update(landmark_vertices=a["landmark_vertices"].astype(int) - 6890),
     }  # fmt: skip
     if what is not None:
         changes[what](arrays)
