@@ -113,9 +113,10 @@ def silhouette(
         size: height and width, px.
         engine: numba for tensors on the CPU, torch for any device; auto takes numba where it can.
         lines_per_pixel: rows and columns per pixel on which the outline is taken for the gradient, odd. They cost
-            little; by default 3, and more in images below 80 px, so that small bodies are sampled as well as large.
+            little; by default 3, and more in images below 50 px, so that small bodies are sampled as well as large.
     """
-    fine = lines_per_pixel or max(3, 1 + 2 * round(LINES / max(1, min(size)) / 2 - 0.5))
+    enough = max(3, 1 + 2 * round(LINES / max(1, min(size)) / 2 - 0.5))
+    fine = enough if lines_per_pixel is None else lines_per_pixel
     if fine < 1 or fine % 2 == 0:
         raise ValueError(f"lines_per_pixel is {fine}; an odd number has one line through the centres")
     lens = torch.cat([f_px, c_px], dim=-1)
