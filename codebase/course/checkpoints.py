@@ -20,6 +20,11 @@ from codebase.training.state import Batches, Progress, generators
 
 log = logging.getLogger("posemill.course")
 KEYS = ("model", "optimizer", "epoch_it", "it", "loss_val_best")
+# of the section: what must be the same in a run that begins from a checkpoint
+BUILT = (
+    "backbone", "widths", "blocks", "normalisation", "style", "regressor", "heads", "rotation", "width", "iterations",
+    "features", "places", "frozen", "optimizer",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -138,29 +143,25 @@ def read_checkpoint(path: Path) -> CourseCheckpoint:
     return CourseCheckpoint(path, content)
 
 
-def begin_from(checkpoint: CourseCheckpoint, state: Path, *, section: HmrConfig) -> None:
+def begin_from(checkpoint: CourseCheckpoint, state: Path, *, section: HmrConfig, size: tuple[int, int]) -> None:
     """Make `state`, the state that the loop resumes from, of a checkpoint.
 
+    Args:
+        checkpoint: whose step, weights, optimiser and generators are gone on from.
+        state: the file to write.
+        section: of the run that begins; its learning rate counts.
+        size: height and width of its crops.
+
     Raises:
-        DataError: the checkpoint is of another network.
+        DataError: the checkpoint is of another network or optimiser.
     """
-    built = (
-        "backbone",
-        "style",
-        "regressor",
-        "heads",
-        "rotation",
-        "width",
-        "iterations",
-        "features",
-        "places",
-        "frozen",
-    )
     was, now = checkpoint.own["section"], section.model_dump(mode="json")
-    other = [f"{key} {was.get(key)} (now {now[key]})" for key in built if was.get(key) != now[key]]
+    other = [f"{key} {was.get(key)} (now {now[key]})" for key in BUILT if was.get(key) != now[key]]
+    if checkpoint.size != size and (section.backbone == "ours" or section.features == "grid"):
+        other.append(f"crops of {checkpoint.size} (now {size})")
     if other:
-        raise DataError(f"The model file is of another network: {', '.join(other)}.", where=checkpoint.path,
-                        mend="train on with the config that it was made with")  # fmt: skip
+        raise DataError(f"The model file is of another network or optimiser: {', '.join(other)}.",
+                        where=checkpoint.path, mend="train on with the config that it was made with")  # fmt: skip
     optimizer = checkpoint.content["optimizer"]
     for group in optimizer["param_groups"]:
         group["lr"] = group["initial_lr"] = section.learning_rate

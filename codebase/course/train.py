@@ -83,7 +83,7 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
     state = RunState(output.parent, digest, config=section, modules={}, optimizers={}, batches=batches).path
     # also beside a finished model, which may be another run's; the loop takes one of this very run as it is
     if begin is not None and team().first and not state.is_file():
-        begin_from(read_checkpoint(begin), state, section=section)
+        begin_from(read_checkpoint(begin), state, section=section, size=size)
     team().wait()
     loop.fit(
         section, modules={"hmr": model}, optimizers={"hmr": optimizer}, batches=batches, update=update,

@@ -178,9 +178,18 @@ def test_a_run_begun_from_a_model_file_goes_on_exactly(trained, tree, tmp_path):
     same(out / "model_6.pt", whole / "model_6.pt")
 
 
-def test_a_model_of_another_network_is_refused(trained, tree, tmp_path):
-    yaml = write_yaml(tmp_path / "modelfinal.yaml", tree, hmr__rotation="6d")
-    with pytest.raises(DataError, match="rotation axis_angle"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hmr__rotation": "6d"}, "rotation axis_angle"),
+        ({"hmr__widths": [8, 8]}, r"widths \[8, 16\]"),
+        ({"training__optimizer": {"name": "SGD", "lr": 0.1}}, "optimizer adam"),
+        ({"data__resx": 128}, r"crops of \(32, 24\)"),
+    ],
+)
+def test_a_model_of_another_network_is_refused(trained, tree, tmp_path, changes, message):
+    yaml = write_yaml(tmp_path / "modelfinal.yaml", tree, **changes)
+    with pytest.raises(DataError, match=message):
         run_train(yaml, model_file=read_course_config(trained).out_dir / "model_2.pt")
 
 
