@@ -16,7 +16,7 @@ from codebase.config.course import ROOT, CourseConfig, CourseLaunch, is_course, 
 from codebase.errors import UserError
 from codebase.launch.job import Job
 from codebase.launch.local import environment
-from codebase.launch.options import DEFAULT_MINUTES
+from codebase.launch.options import DEFAULT_MEM_MB, DEFAULT_MINUTES
 from codebase.launch.render import RENDER
 from codebase.launch.submit import CANCEL, no_scheduler, refusal, submit
 
@@ -40,10 +40,13 @@ def launch_course(options: argparse.Namespace, config_file: Path) -> int:
     """
     overrides = options.words[1:]
     config = read_course_config(config_file, overrides)
-    if options.sweep or options.until or options.collect or options.via == "submitit":
+    wishes = {name: getattr(options, name) for name in ("sweep", "until", "collect", "wait", "time_budget")}
+    wishes["nodes"] = options.nodes > 1
+    if (unmet := [f"--{name.replace('_', '-')}" for name, wish in wishes.items() if wish]) or options.via == "submitit":
         raise UserError(
-            "The course's training is one job.", where="launch", expected="--via local, bsub or sbatch, no --sweep",
-            mend="leave --sweep, --until and --collect out; submitit carries configs of the workflow",
+            "The course's training is one job on one node, which nobody waits for.", where="launch",
+            expected="--via local, bsub or sbatch",
+            mend=f"leave out {', '.join(unmet)}" if unmet else "submitit carries configs of the workflow",
         )  # fmt: skip
     command = train_command(config_file, overrides)
     if options.via == "sbatch":
@@ -94,6 +97,8 @@ def _needs(options: argparse.Namespace, config: CourseConfig) -> CourseLaunch:
         "minutes": options.minutes if options.minutes != DEFAULT_MINUTES else None,
     }  # fmt: skip
     given = {key: value for key, value in said.items() if value not in (None, "")}
+    if options.mem_mb != DEFAULT_MEM_MB:  # of the whole job
+        given["mem_mb_per_core"] = -(-options.mem_mb // given.get("cores", config.launch.cores))
     if given.get("gpu_syntax") not in (None, "gpu", "rusage"):
         raise UserError(f"--gpu-syntax {given['gpu_syntax']} is no way of LSF.", expected="rusage or gpu")
     none = {"gpus": 0} if config.device == "cpu" and options.gpus is None else {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 UNTIL = ("data", "enc_dec", "pose", "prior", "smpl", "hmr", "predictions")
-DEFAULT_MINUTES = 1440
+DEFAULT_MINUTES, DEFAULT_MEM_MB = 1440, 16000
 VIAS = ("local", "bsub", "sbatch", "submitit")
 
 
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_needs(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--cores", type=_at_least(1), help="of each node; default 4 in a job, all here")
     group.add_argument("--minutes", type=_at_least(1), default=DEFAULT_MINUTES, help="wall time, default 1440")
-    group.add_argument("--mem-mb", type=_at_least(1), default=16000, help="of each node, default 16000")
+    group.add_argument("--mem-mb", type=_at_least(1), default=DEFAULT_MEM_MB, help="of each node, default 16000")
     group.add_argument("--gpus", type=_at_least(0), help="of each node; default 1 in a job, those that are there here")
     group.add_argument("--gpu-model", default="", help="as the site names it, such as a100")
     group.add_argument("--nodes", type=_at_least(1), default=1, help="for a training stage on several, default 1")

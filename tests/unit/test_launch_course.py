@@ -46,6 +46,19 @@ def test_options_win_and_other_wishes_are_said(capsys):
         assert part in line
 
 
+def test_memory_of_the_job_is_told_by_the_core(capsys):
+    line = said(capsys, "--via", "bsub", "--dry-run", "--mem-mb", "32000", YAML)
+    assert "rusage[mem=5334, " in line
+    script = said(capsys, "--via", "sbatch", "--dry-run", "--mem-mb", "32000", "--cores", "4", YAML)
+    assert "#SBATCH --mem=32000M" in script
+
+
+@pytest.mark.parametrize("wish", [["--nodes", "2"], ["--wait"], ["--time-budget", "60m"]])
+def test_what_it_cannot_do_is_refused_and_not_forgotten(wish):
+    with pytest.raises(UserError, match="one job"):
+        launch(options("--via", "bsub", "--dry-run", *wish, YAML), STAGES)
+
+
 def test_a_run_on_the_cpu_asks_for_no_gpu(capsys):
     assert "ngpus_excl_p" not in said(capsys, "--via", "bsub", "--dry-run", YAML, "device=cpu")
 
