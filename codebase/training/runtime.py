@@ -25,18 +25,17 @@ def prepare(runtime: RuntimeConfig, seed: int) -> torch.device:
     seed_all(seed)
     torch.backends.cudnn.deterministic = True
     device = pick_device(runtime.device)
-    if device.type == "cpu":
-        _add_up_in_order()
+    _add_up_in_order(device.type == "cpu")
     return join(device)
 
 
-def _add_up_in_order() -> None:
+def _add_up_in_order(on_cpu: bool) -> None:
     """Without this, threads add the gradients of rows that were gathered twice (`x[rows]`) in any order.
 
     On the CPU that is the one such kernel, and in order it costs next to nothing. On a GPU the switch would refuse
     kernels that have no deterministic twin.
     """
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(on_cpu)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only finds faults
 
 

@@ -30,6 +30,17 @@ def test_gradients_of_rows_gathered_more_than_once_are_the_same_every_time(four_
     assert all(torch.equal(found[0], other) for other in found[1:])
 
 
+def test_a_run_on_a_gpu_does_not_inherit_what_one_on_the_cpu_asked_for(
+    four_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch holds for the process, and on a GPU it refuses kernels."""
+    assert torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr("codebase.training.runtime.pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("codebase.training.runtime.join", lambda device: device)
+    prepare(RuntimeConfig(device="cpu", threads=4), seed=0)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_the_seed_decides_all_draws(four_threads: None) -> None:
     first = torch.randn(5)
     prepare(RuntimeConfig(device="cpu", threads=4), seed=0)
