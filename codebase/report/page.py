@@ -52,6 +52,7 @@ def context(material: Material) -> dict[str, Any]:
         "acts": sections.acts(material),
         "cards": cards(metrics),
         "has_vertices": "smpl/pve_mm" in metrics or "hmr/pve_mm" in metrics,
+        "has_fitted": any(name.startswith(tables.FITTED) for name in metrics),
         "dag": dag.draw(_stages(material)),
         "views": views,
         "poses": galleries.poses(material),

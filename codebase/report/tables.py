@@ -39,6 +39,11 @@ MEANINGS = {
     "test_excluded_frames": ("frames left out", "frames of the test split that were left out"),
     "test_excluded_masks": ("masks left out", "masks of the test split that were left out; their frames stay"),
     "psnr_db": ("PSNR, image", "peak signal-to-noise ratio of the whole crop"),
+    "joints_only_pve_mm": ("PVE, joints alone", "PVE of the bodies fitted to joints alone, without masks"),
+    "world_pve_mm": ("PVE in the world", "mean distance of fitted vertices where they stand, nothing brought together"),
+    "joint_error_mm": ("joint error", "mean distance of the fitted body from the joints that it was fitted to"),
+    "mask_iou": ("mask IoU", "intersection over union of the fitted silhouette and the masks that it was fitted to"),
+    "kept_share": ("kept", "share of the fitted frames that are explained well enough to be used"),
 }  # fmt: skip
 
 BASELINES = {
@@ -47,6 +52,8 @@ BASELINES = {
     "mean_": "the mean body in the mean pose",
 }
 BASELINE_WORDS = {"mean_pose_": "mean pose", "mean_body_": "mean body", "mean_": "mean body"}
+
+FITTED = "against_fitted/"  # of figures, where a dataset has no true bodies
 
 STAGES = {
     "enc_dec": "novel views by the encoder-decoder",
@@ -157,6 +164,9 @@ def _part_name(part: str) -> str:
 
 def meaning(key: str) -> str:
     """What a metric's name says, or "" for one that is not listed."""
+    if key.startswith(FITTED):
+        base = meaning(key.removeprefix(FITTED))
+        return base and f"against fitted bodies, not true ones: {base}"
     _, _, name = key.partition("/")
     if name in MEANINGS:
         return MEANINGS[name][1]

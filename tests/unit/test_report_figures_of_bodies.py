@@ -29,6 +29,10 @@ def test_every_new_metric_has_a_meaning() -> None:
                 "smpl/mean_body_silhouette_iou", "prior/auc", "prior/tpr_at_1_percent_fpr", "prior/log_loss",
                 "prior/tpr_at_5_percent_fpr", "prior/calibration_error"):  # fmt: skip
         assert tables.meaning(key), key
+    for name in ("pve_mm", "joints_only_pve_mm", "world_pve_mm", "joint_error_mm", "mask_iou", "kept_share"):
+        assert tables.meaning(f"fit_bodies/{name}"), name
+    assert tables.meaning("against_fitted/smpl/pve_mm").startswith("against fitted bodies, not true ones: mean")
+    assert not tables.meaning("against_fitted/smpl/unheard_of")
 
 
 def test_prior_shows_its_roc_and_each_way_of_breaking() -> None:

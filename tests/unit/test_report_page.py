@@ -17,6 +17,7 @@ from report_run import BODY, make_run
 
 from codebase.body.arrays import load_body
 from codebase.errors import DataError
+from codebase.files import read_json, write_json
 from codebase.geometry import project, world_to_camera
 from codebase.report import sheet
 from codebase.report.material import gather
@@ -102,6 +103,15 @@ def test_without_true_bodies_the_page_says_so(tmp_path):
     run = make_run(tmp_path, vertices=False)
     report.run(run.config, **run.arguments)
     assert "there are no vertex errors" in run.paths.report.read_text(encoding="utf-8")
+
+
+def test_errors_against_fitted_bodies_are_told_from_those_against_true_ones(tmp_path):
+    run = make_run(tmp_path, vertices=False)
+    write_json(run.paths.metrics, read_json(run.paths.metrics) | {"against_fitted/hmr/pve_mm": 77.7})
+    report.run(run.config, **run.arguments)
+    html = run.paths.report.read_text()
+    assert "no vertex errors but those against fitted bodies" in html
+    assert "77.7" in html
 
 
 def test_parts_that_were_not_predicted_are_left_out(run, tmp_path):
