@@ -99,7 +99,7 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> AnyPrio
     """The prior of a checkpoint (its `config` and part "prior"), frozen and in eval mode.
 
     Raises:
-        KeyError, RuntimeError: the weights are those of another network.
+        ValueError, RuntimeError: section or weights are those of another network.
     """
     prior = build(PriorConfig.model_validate(config))
     prior.load_state_dict(weights)

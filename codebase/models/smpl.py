@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 import roma
@@ -214,8 +215,9 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> AnyHead
         points, appearance = len(weights["scale_3d"]), len(weights["offset"])
         head = build(SmplConfig.model_validate(config), points, appearance, torch.eye(3).repeat(JOINTS, 1, 1))
         head.load_state_dict(weights)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
+        why = shorten(str(error), 300)
         raise DataError(
-            f"The checkpoint does not fit the body head: {error}", expected="one of the stage train_smpl"
+            f"The checkpoint does not fit the body head: {why}", expected="one of the stage train_smpl"
         ) from None
     return head.requires_grad_(False).eval()

@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -103,8 +104,11 @@ def frozen_prior(checkpoint: Path) -> tuple[AnyPrior, Float[Tensor, "24 3 3"]]:
     try:
         judge = restore(found.config, found.part("prior"))
         mean = found.extra["mean_rotmats"].clone()
-    except (KeyError, RuntimeError) as error:
-        raise DataError(f"The checkpoint holds no prior: {error}", where=checkpoint) from None
+    except (KeyError, RuntimeError, ValueError) as error:
+        why = shorten(str(error), 300)
+        raise DataError(
+            f"The checkpoint holds no prior: {why}", where=checkpoint, expected="one of the stage train_prior"
+        ) from None
     mean[0] = torch.tensor(FACING_CAMERA)
     return judge, mean
 

@@ -13,7 +13,8 @@ import yaml
 
 from benchmarks import ablate_smpl
 from codebase.body.model import BodyLayer, load_body
-from codebase.config import PriorConfig, SmplConfig
+from codebase.config import PoseConfig, PriorConfig, SmplConfig
+from codebase.errors import DataError
 from codebase.files import read_json
 from codebase.models.prior import build as build_prior
 from codebase.models.rotations import FACING_CAMERA
@@ -80,6 +81,16 @@ def test_heads_come_back_from_their_checkpoints(changes: dict) -> None:
     again = restore(config.model_dump(), model.state_dict())
     points, app = torch.randn(3, POINTS, 3), torch.randn(3, APPEARANCE)
     assert torch.equal(model(points, app), again(points, app))
+
+
+def test_checkpoints_of_other_stages_are_refused(tmp_path: Path) -> None:
+    section = PoseConfig().model_dump(mode="json")
+    with pytest.raises(DataError, match="does not fit the body head"):
+        restore(section, {"scale_3d": torch.ones(5, 1), "offset": torch.zeros(3)})
+    path = tmp_path / "model_1.pt"
+    torch.save({"model": {}, "step": 1, "config": section, "history": [], "extra": {}, "digest": "0"}, path)
+    with pytest.raises(DataError, match="holds no prior"):
+        train_smpl.frozen_prior(path)
 
 
 def test_what_the_original_cannot_do_is_refused() -> None:
