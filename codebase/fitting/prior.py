@@ -124,16 +124,16 @@ def _mixture(points: Float[Tensor, "poses 69"], parts: int, seed: int) -> tuple[
     rng = torch.Generator().manual_seed(seed)
     count = len(points)
     parts = max(1, min(parts, count // (2 * SIZE)))
-    whole = points.T.cov() + FLOOR_RAD**2 * torch.eye(SIZE, dtype=points.dtype)
+    whole = points.T.cov(correction=min(1, count - 1)) + FLOOR_RAD**2 * torch.eye(SIZE, dtype=points.dtype)
     belongs = _scattered(points, parts, rng)
-    for _ in range(_ROUNDS if parts > 1 else 1):
+    for _ in range(_ROUNDS):
         size = belongs.sum(0).clamp_min(1e-6)
         centres = belongs.T @ points / size[:, None]
         covariances = []
         for part in range(parts):
             off = points - centres[part]
             own = (off * belongs[:, part, None]).T @ off
-            # a few poses say little of 69 directions: lean on the covariance of all by as much as 2 * 69 poses
+            # a few poses say little of 69 directions: lean on the covariance of all as if it were SIZE / 4 more
             covariances.append((own + 0.25 * SIZE * whole) / (size[part] + 0.25 * SIZE))
         covariance = torch.stack(covariances) + FLOOR_RAD**2 * torch.eye(SIZE, dtype=points.dtype)
         precisions = torch.linalg.inv(covariance)
@@ -149,6 +149,8 @@ def _scattered(points: Tensor, parts: int, rng: torch.Generator) -> Tensor:
     centres = points[torch.randint(len(points), (1,), generator=rng)]
     while len(centres) < parts:
         far = torch.cdist(points, centres).min(1).values.square()
+        if not far.any():  # fewer different poses than centres
+            break
         centres = torch.cat([centres, points[torch.multinomial(far, 1, generator=rng)]])
     for _ in range(10):
         belongs = torch.nn.functional.one_hot(torch.cdist(points, centres).argmin(1), parts).to(points)

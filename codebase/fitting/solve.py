@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from codebase.errors import DataError
 from codebase.fitting.normal import Normal
 from codebase.fitting.points import TURNS, Points, Pose, below
 from codebase.fitting.prior import PosePrior
@@ -103,8 +105,17 @@ class Fit:
         self.gaps = gaps if losses.smooth_rad > 0 and len(joints_m) > 1 else None
 
     def run(self, guess: Guess, *, iterations: int, damping: float = 1e-3, enough: float = 1e-4) -> Guess:
-        """Steps until the cost falls by less than a share of `enough`; a step that makes it worse is taken back."""
+        """Steps until the cost falls by less than a share of `enough`; a step that makes it worse is taken back.
+
+        Raises:
+            DataError: the cost is not finite to begin with.
+        """
         before, normal = self.cost(guess), None
+        if not math.isfinite(before):
+            raise DataError(
+                "How well a body explains its joints is not finite.", where="fit_bodies",
+                mend="give prior_weight, joint_mm and outlier_mm another size, and see the joints in the index",
+            )  # fmt: skip
         for _ in range(iterations):
             normal = normal or self.normal(guess)
             moved = self._moved(guess, *normal.step(damping))
