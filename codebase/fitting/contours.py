@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
@@ -49,7 +49,7 @@ class _Seen(NamedTuple):
         place_m: in the world.
         off_m: distance from the mask's outline, positive outside, cloth added.
         normal: derivative of that distance with regard to the place, in the world.
-        weight: zero where a point does not count.
+        there: weight of each point; zero where it does not count.
     """
 
     place_m: Float[Tensor, "frames rows 3"]
@@ -117,7 +117,7 @@ class Contours:
         return np.ascontiguousarray(moved @ turn)
 
     def overlap(self, guess: Guess) -> Float[ndarray, "frames cameras"]:
-        """Intersection over union of silhouettes and masks; NaN without a mask."""
+        """Intersection over union of silhouettes and masks, as far as the frames show them; NaN without a mask."""
         vertices = self._vertices(guess)
         out = np.full(self.windows.seen.shape, np.nan)
         for frame in range(len(out)):
@@ -128,9 +128,17 @@ class Contours:
                 lens = self.windows.lens_px[frame, seen]
                 cam = self._before(vertices[frame], frame, seen)
                 trace(cam, lens, self.topology.faces, self.topology.edges, 1, False, masks)
-                both, any_ = ((masks > 0) & person).sum((1, 2)), ((masks > 0) | person).sum((1, 2))
-                out[frame, seen] = both / any_
+                shown = self._shown(frame, seen)
+                both, either = (masks > 0) & person & shown, ((masks > 0) | person) & shown
+                out[frame, seen] = both.sum((1, 2)) / np.maximum(either.sum((1, 2)), 1)
         return out
+
+    def _shown(self, frame: int, cameras: ndarray) -> Bool[ndarray, "cameras size size"]:
+        """Pixels of the windows that lie in the frames."""
+        at = np.arange(self.windows.person.shape[-1])
+        left, right, top, bottom = self.windows.inside_px[frame, cameras].T[..., None]
+        across, down = (left <= at) & (at <= right), (top <= at) & (at <= bottom)
+        return down[:, :, None] & across[:, None]
 
     def cost(self, guess: Guess) -> float:
         """Geman and McClure's loss of the distances, wider inside than outside; and how unlikely the clothes are.

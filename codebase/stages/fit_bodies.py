@@ -20,7 +20,6 @@ from codebase.config import Config, FitBodiesConfig
 from codebase.data.bodies import FORMAT
 from codebase.data.index import read_index
 from codebase.data.parallel import in_order
-from codebase.errors import DataError
 from codebase.files import create_h5
 from codebase.fitting.fitter import MM_TO_M, Fitter, Posed, Shape, enough, spread
 from codebase.fitting.points import Pose
@@ -29,7 +28,7 @@ from codebase.fitting.tracks import Track, collect
 from codebase.fitting.windows import Windows, read_windows
 from codebase.paths import Paths
 
-VERSION = 1
+VERSION = 2
 # how far joints of other people's data may lie from the body's own, where the config does not say
 OFFSET_MM = 20.0
 log = logging.getLogger("posemill.fit_bodies")
@@ -74,9 +73,10 @@ def run(config: Config, *, subject: int, index: Sequence[Path], body: Path, ever
         output: the file.
 
     Raises:
-        DataError: a file is missing or not in its format, a mask is of another size than its frame, or a fit does
-            not come out finite.
+        DataError: a file is missing or not in its format, a mask is of another size than its frame, or a fit's
+            cost is not finite.
     """
+    torch.set_num_threads(config.runtime.threads)
     tracks = collect([read_index(path) for path in index], subject)[::every]
     arrays = load_body(body)
     if not any(enough(track.joints_world_mm).any() for track in tracks):
@@ -149,16 +149,8 @@ def fit_track(job: Job, track: Track) -> Fitted:
             return _windows(track, rows, job.masks_root, section, every=section.mask_every)
 
         posed = job.fitter.sequence(job.shape, joints_mm, track.frame, look)
-    tried = np.isfinite(posed.joint_error_mm)
-    for name, value in (("rotations", posed.pose.rotmats), ("places", posed.pose.transl_m)):
-        if not torch.isfinite(value[torch.from_numpy(tried)]).all():
-            raise DataError(
-                f"The fit of a body gave {name} that are not finite.",
-                where=f"S{track.subject} {track.name}",
-                mend="raise fit_bodies.prior_weight or fit_bodies.joint_mm",
-            )
     far, apart = poor(posed, section)
-    return Fitted(track, posed, joints_only, tried & ~far & ~apart)
+    return Fitted(track, posed, joints_only, enough(joints_mm) & ~far & ~apart)
 
 
 def poor(posed: Posed, section: FitBodiesConfig) -> tuple[Bool[ndarray, " frames"], Bool[ndarray, " frames"]]:

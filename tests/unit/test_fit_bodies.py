@@ -307,6 +307,20 @@ def test_no_joints_at_all_is_one_message(prior):
         Fitter(BODY, prior, SECTION).shape(nothing)
 
 
+def test_the_prior_of_few_or_equal_poses_is_finite():
+    for poses in (sample_poses(1, 7, BODY.joint_shape_map[0]), np.zeros((400, 24, 3))):
+        few = PosePrior.of(poses, 2)
+        assert few.precisions.isfinite().all()
+        assert few.cost(random_pose(1).rotmats).isfinite().all()
+
+
+def test_a_cost_that_is_not_finite_is_one_message(points, prior, people):
+    pose, joints = people
+    broken = dataclasses.replace(prior, precisions=prior.precisions * torch.nan)
+    with pytest.raises(DataError, match="not finite"):
+        Fit(points, broken, Losses(), joints).run(Guess.at(pose), iterations=3)
+
+
 def filmed(root, pose, joints_m, *, numbers=(1, 2, 3)):
     """Masks of bare bodies in a dataset tree, and the track."""
     cameras = []
@@ -350,6 +364,22 @@ def test_masks_of_the_true_body_overlap_with_it_and_hold_it_in_place(scene, prio
         there = dataclasses.replace(bare, pose=dataclasses.replace(pose, transl_m=moved))
         contours.look(there)
         assert contours.cost(there) > 2 * at_truth
+
+
+def test_what_the_frame_does_not_show_counts_nowhere(scene, tmp_path):
+    root, track, pose = scene
+    cameras = []
+    for one in track.cameras:
+        masks = {row: Folder(1, 2, 1, one.number).file(root, row + 1, MASK_SUFFIX) for row in range(len(track))}
+        shown = int(np.median(np.nonzero(cv2.imread(str(masks[0]), 0))[1]))  # half of the person
+        for path in masks.values():
+            (tmp_path / path.relative_to(root)).parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / path.relative_to(root)), cv2.imread(str(path), 0)[:, :shown])
+        cameras.append(dataclasses.replace(one, width=shown))
+    narrow = dataclasses.replace(track, cameras=tuple(cameras))
+    windows = read_windows(narrow, tmp_path, size=96, wanted=np.ones(len(track), bool))
+    assert windows.seen.all()
+    assert Contours(BODY, Points(BODY), windows).overlap(Guess.at(pose)).min() > 0.75
 
 
 def test_the_pull_of_masks_is_the_gradient_of_its_cost(scene):
