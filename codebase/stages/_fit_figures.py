@@ -26,12 +26,17 @@ _SOURCES = {"pve_mm": "", "joints_only_pve_mm": "joints_only_"}
 def fit_figures(fitted: Sequence[Path], bodies: Sequence[Path], layer: BodyLayer) -> dict[str, float]:
     """Means over the kept frames that have a true body; nothing where there is none.
 
+    Files of the same name, S{n}.h5, belong together.
+
     `pve_mm` and `joints_only_pve_mm` bring the pelvis joints together, as all vertex errors do; `world_pve_mm` does
     not. `kept_share` is of all fitted frames.
     """
     parts: dict[str, list[np.ndarray]] = {}
-    for found, true in zip(fitted, bodies, strict=True):
-        with open_h5(found, format_name=FORMAT) as one, open_h5(true, format_name=FORMAT) as other:
+    true = {path.name: path for path in bodies}
+    for found in fitted:
+        if found.name not in true:
+            continue
+        with open_h5(found, format_name=FORMAT) as one, open_h5(true[found.name], format_name=FORMAT) as other:
             for name, values in _figures(one, other, layer):
                 parts.setdefault(name, []).append(values)
     joined = {name: np.concatenate(values) for name, values in parts.items()}

@@ -102,6 +102,15 @@ def test_the_figures_are_zero_for_the_truth_itself(people, fitted, tmp_path):
         assert figures[f"fit_bodies/{name}"] == pytest.approx(0, abs=1e-3)
 
 
+def test_figures_pair_files_by_subject(people, fitted, tmp_path):
+    layer, (true,) = BodyLayer(load_body(BODY)), people.truth(9)
+    other = tmp_path / "S8.h5"
+    other.write_bytes(true.read_bytes())
+    expected = fit_figures([fitted], [true], layer)
+    assert fit_figures([fitted], [other, true], layer) == expected
+    assert fit_figures([fitted], [other], layer) == {}
+
+
 def test_readers_take_kept_frames_only(people, fitted, tmp_path):
     index = read_index(people.paths.index("test"))
     keys = {name: getattr(index, name) for name in ("subject", "action", "subaction", "frame")}
