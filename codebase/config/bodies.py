@@ -48,7 +48,7 @@ class FitBodiesConfig(Section):
     mask_every: PositiveInt = Field(1, description="masks of every n-th indexed frame are looked at")
     mask_size: PositiveInt = Field(128, ge=32, description="side of the window about the person in which they are, px")
     mask_weight: PositiveFloat = Field(0.5, description="of the distance of the body's outlines from the masks'")
-    mask_frames: PositiveInt = Field(60, description="frames, of `shape_frames`, whose masks help with the shape")
+    mask_frames: PositiveInt = Field(60, description="frames with masks, of all sequences, that help with the shape")
     mask_rounds: PositiveInt = Field(3, description="how often the body's outlines are found anew")
     least_iou: float = Field(
         0.6, ge=0, le=1, description="frames whose silhouettes and masks overlap less, in the mean over the cameras "

@@ -52,7 +52,7 @@ def read_poses(folder: Path, count: int, seed: int, held_out: float) -> tuple[Po
         raise DataError(
             "The folder holds no poses.", where=folder,
             expected="npz files with `poses` (frames, 72 or more), or SURREAL's *_info.mat",
-            mend="correct prior.poses, or set it to null to learn from free synthetic poses",
+            mend="correct `poses` in the section prior or fit_bodies, or set it to null: free synthetic poses",
         )  # fmt: skip
     rng = np.random.default_rng(seed)
     if len(clips) == 1:

@@ -135,11 +135,9 @@ class Fitter:
             look: gives the masks of rows of frames; None: joints alone.
         """
         count = len(joints_mm)
-        rotmats, transl = (
-            torch.full((count, 24, 3, 3), torch.nan, dtype=torch.float64),
-            torch.full((count, 3), torch.nan),
-        )
-        transl, error, iou = transl.double(), np.full(count, np.nan), np.full(count, np.nan)
+        rotmats = torch.full((count, 24, 3, 3), torch.nan, dtype=torch.float64)
+        transl = torch.full((count, 3), torch.nan, dtype=torch.float64)
+        error, iou = np.full(count, np.nan), np.full(count, np.nan)
         for rows, keep in _pieces(np.flatnonzero(enough(joints_mm))):
             own = None if look is None else look(rows)
             part, mine = self._piece(shape, joints_mm[rows], frame[rows], own), rows[keep]

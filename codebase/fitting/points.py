@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -71,25 +70,15 @@ def below() -> Float[Tensor, "24 24"]:
 
 
 class Points(torch.nn.Module):
-    """Points of a regressor on a body's vertices (by default the 17 joints of Human3.6M), float64.
-
-    Args:
-        body: the body.
-        regressor: rows of weights on vertices; None: the joints.
-        bends: whether derivatives also follow pose-dependent corrections of the shape. They are small; what is
-            minimised stays exact without them, and many points are several times faster.
-    """
+    """The 17 joints of Human3.6M, regressed from a body's vertices, float64."""
 
     generators: Tensor
     lower: Tensor
 
-    def __init__(
-        self, body: BodyArrays, regressor: Float[np.ndarray, "points v"] | None = None, *, bends: bool = True
-    ) -> None:
+    def __init__(self, body: BodyArrays) -> None:
         super().__init__()
         self.kinematic = KinematicJoints(body, torch.float64)
-        self.regressed = RegressedJoints(body, torch.float64, regressor)
-        self.bends = bends
+        self.regressed = RegressedJoints(body, torch.float64)
         self.register_buffer("lower", below())
         generators = torch.zeros(3, 3, 3, dtype=torch.float64)
         for axis, (row, column) in enumerate(((2, 1), (0, 2), (1, 0))):
@@ -120,8 +109,7 @@ class Points(torch.nn.Module):
         # G_a e_c x v for each axis c
         axes = state.rotations[:, None].expand(-1, points, -1, -1, -1)
         by_turn = torch.linalg.cross(axes, hanging[..., None].expand_as(axes), dim=3).permute(0, 1, 3, 2, 4)
-        if self.bends:
-            by_turn = by_turn + self._by_bend(pose, turns)
+        by_turn = by_turn + self._by_bend(pose, turns)
         by_transl = eye.expand(frames, points, 3, 3)
         by_pose = torch.cat([by_turn.reshape(frames, points, 3, TURNS), by_transl], dim=3)
         summed = carried.sum(2) + pose.transl_m[:, None]

@@ -49,7 +49,7 @@ def start_betas(points: Points, joints_m: Float[Tensor, "frames 17 3"]) -> Float
     seen = torch.nanmedian((joints_m[:, first] - joints_m[:, second]).norm(dim=2), dim=0).values
     known = seen.isfinite()
     betas = torch.zeros(10, dtype=torch.float64)
-    eye = torch.eye(24 * 3, dtype=torch.float64)[:3, :3].expand(1, 24, 3, 3)
+    eye = torch.eye(3, dtype=torch.float64).expand(1, 24, 3, 3)
     for _ in range(3):  # a length is nearly linear in the betas
         derived = points.derive(Pose(betas[None], eye, torch.zeros(1, 3, dtype=torch.float64)))
         across = derived.points_m[0, first] - derived.points_m[0, second]
