@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,35 @@ class Bodies:
     def take(self, which: Int[ndarray, " chosen"] | slice) -> Bodies:
         """Some of the bodies."""
         return Bodies(self.betas[which], self.rotmats[which])
+
+
+@dataclass(frozen=True)
+class World:
+    """Bodies of a sequence in the world, row i of frame i + 1; NaN where there is none."""
+
+    betas: Float[ndarray, "10"]
+    pose_rad: Float[ndarray, "frames 24 3"]
+    transl_m: Float[ndarray, "frames 3"]
+
+
+def bodies_in_world(path: Path) -> dict[tuple[int, int], World]:
+    """The bodies of a subject by act and subaction; fitted ones that were not kept count as none.
+
+    Raises:
+        DataError: the file is missing, of another format, its shapes are wrong, or it does not say where bodies stand.
+    """
+    found = {}
+    with open_h5(path, format_name=FORMAT) as file:
+        sequences, shape = _sequences(file, path), _shape(file["betas"], path)
+        for name, group in sequences:
+            pose = _pose(group, path)
+            if "transl_m" not in group or group["transl_m"].shape != (len(pose), 3):
+                raise DataError(f"{name} has no transl_m: where the bodies stand is not known.", where=path,
+                                expected=f"({len(pose)}, 3), metres")  # fmt: skip
+            own = _shape(group["betas"], path) if "betas" in group else shape
+            place = np.asarray(group["transl_m"], np.float64)
+            found[_parse(name, path)] = World(own.astype(np.float64), pose, place)
+    return found
 
 
 def bodies_in_im(
@@ -96,10 +126,10 @@ def _sequences(file: h5py.File, path: Path) -> list[tuple[str, h5py.Group]]:
 
 
 def _parse(name: str, path: Path) -> tuple[int, int]:
-    parts = name.split("_")
-    if len(parts) != 4 or parts[0] != "act" or parts[2] != "subact":
+    found = re.fullmatch(r"act_(\d+)_subact_(\d+)", name, re.ASCII)
+    if found is None:
         raise DataError(f"The group {name!r} names no sequence.", where=path, expected="act_02_subact_01")
-    return int(parts[1]), int(parts[3])
+    return int(found[1]), int(found[2])
 
 
 def _pose(group: h5py.Group, path: Path) -> Float[ndarray, "frames 24 3"]:

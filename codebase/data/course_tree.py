@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -18,27 +17,18 @@ from scipy.spatial.transform import Rotation
 
 from codebase.body.arrays import BodyArrays
 from codebase.body.model import BodyLayer
-from codebase.data.bodies import FORMAT as BODIES
+from codebase.data.bodies import World, bodies_in_world
 from codebase.data.course import BOX_PX
 from codebase.data.doors.course_files import CAM_PARAMS
 from codebase.data.human36m import FRAME_SUFFIX, Folder, Meta, list_frames, parse_folder, read_meta
 from codebase.data.parallel import in_order
 from codebase.errors import DataError
-from codebase.files import open_h5, write_json
+from codebase.files import write_json
 from codebase.geometry import project
 from codebase.skeleton import H36M_ACTS, H36M_CAMERAS
 
 MARGIN = 1.3  # the box is so much larger than that of the projected joints: hands, feet and hair reach beyond them
 log = logging.getLogger("posemill.course_tree")
-
-
-@dataclass(frozen=True)
-class World:
-    """Bodies of a sequence in the world, row i of frame i + 1; NaN where there is none."""
-
-    betas: Float[ndarray, "10"]
-    pose_rad: Float[ndarray, "frames 24 3"]
-    transl_m: Float[ndarray, "frames 3"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ def write_subject(
     Raises:
         DataError: the file of bodies lacks all sequences, or a camera has no name or several intrinsics.
     """
-    known = read_bodies(bodies)
+    known = bodies_in_world(bodies)
     tasks = []
     partial = output / f".S{subject}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -99,23 +89,6 @@ def write_subject(
     )
     partial.rename(output / f"S{subject}")
     return sum(count for count, _ in done)
-
-
-def read_bodies(path: Path) -> dict[tuple[int, int], World]:
-    """The bodies of a subject by act and subaction."""
-    found = {}
-    with open_h5(path, format_name=BODIES) as file:
-        common = np.asarray(file["betas"], np.float64)
-        for name, group in file.items():
-            folder = parse_folder(f"s_01_{name}_ca_01")
-            if folder is None or not isinstance(group, h5py.Group):
-                continue
-            if "transl_m" not in group:
-                raise DataError(f"{name} has no transl_m: where the bodies stand is not known.", where=path)
-            own = np.asarray(group["betas"], np.float64) if "betas" in group else common
-            arrays = (np.asarray(group[key], np.float64) for key in ("pose_rad", "transl_m"))
-            found[folder.action, folder.subaction] = World(own, *arrays)
-    return found
 
 
 def before_camera(world: World, meta: Meta, frames: Int[ndarray, " rows"], body: BodyArrays) -> CameraBodies:

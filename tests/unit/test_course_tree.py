@@ -175,7 +175,7 @@ def test_a_subject_that_is_there_is_left_alone_and_blind_ones_hold_no_body(home,
 
 
 def test_fitted_bodies_make_a_tree_too(home, tmp_path):
-    """A folder of posemill.bodies with columns of its own; frames without a body are left out."""
+    """A folder of posemill.bodies with columns of its own; frames without a body, or not kept, are left out."""
     config = dataset(home)
     shutil.copytree(Paths(config).dataset / "truth", tmp_path / "bodies")
     with h5py.File(tmp_path / "bodies/S9.h5", "a") as file:
@@ -183,13 +183,17 @@ def test_fitted_bodies_make_a_tree_too(home, tmp_path):
         group["pose_rad"][1] = np.nan
         group["joint_error_mm"] = np.zeros(len(group["pose_rad"]))
         file["joint_offsets_mm"] = np.zeros((17, 3))
+        file["act_02_subact_02/kept"] = np.array([True, True, False])
     fitted = config.dataset.model_copy(update={"bodies": tmp_path / "bodies"})
     write_tree(config.model_copy(update={"dataset": fitted}), tmp_path / "course")
     ids = read_course(tmp_path / "course", tmp_path / "course", ["S9"]).id
     assert [name for name in ids if "Directions 1.54138969" in name] == [
         f"S9/Directions 1.54138969/{number:05d}.npz" for number in (0, 2)
     ]
-    assert len(ids) == 10
+    assert [name for name in ids if "Directions.54138969" in name] == [
+        f"S9/Directions.54138969/{number:05d}.npz" for number in (0, 1)
+    ]
+    assert len(ids) == 8
 
 
 def test_padding_and_underscores_do_not_matter(home, tmp_path):
