@@ -111,6 +111,9 @@ def _evenly(file: h5py.File) -> list[tuple[str, int]]:
 def _sequence_at(file: h5py.File, word: str, path: Path) -> tuple[str, int]:
     wanted = _parsed(word)
     name = f"act_{wanted['act']:02d}_subact_{wanted['subact']:02d}"
+    whose = re.fullmatch(r"S(\d+)", path.stem)
+    if whose and wanted.get("subject", int(whose[1])) != int(whose[1]):
+        raise DataError(f"It holds no frame {word}.", where=path, expected=f"frames of {path.stem}")
     if name not in file or not 1 <= wanted["frame"] <= len(file[name]["pose_rad"]):
         there = [f"{key}/1 to {len(group['pose_rad'])}" for key, group in file.items() if isinstance(group, h5py.Group)]
         raise DataError(f"It holds no frame {word}.", where=path, expected=", ".join(there[:6]) or "some")

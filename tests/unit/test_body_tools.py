@@ -175,7 +175,8 @@ def test_bodies_of_a_dataset_stand_upright_and_face_the_viewer(tmp_path, body):
     assert [row.title[-1] for row in evenly] == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize("at", ["act_02_subact_01/5", "act_03_subact_01/1", "frame 3", "act_02_subact_01/4"])
+@pytest.mark.parametrize("at", ["act_02_subact_01/5", "act_03_subact_01/1", "frame 3", "act_02_subact_01/4",
+                                "S11/act_02_subact_01/1"])  # fmt: skip
 def test_frames_without_a_body_are_an_error(tmp_path, body, at):
     pose = np.zeros((4, 24, 3), np.float32)
     pose[3] = np.nan
