@@ -50,3 +50,13 @@ def test_parameters_that_are_not_finite_are_refused(tmp_path, damage):
     keys = {"subject": np.full(1, 5), "action": np.full(1, 2), "subaction": np.ones(1, int), "frame": np.ones(1, int)}
     with pytest.raises(DataError, match=r"S5\.h5"):
         bodies_in_im([path], keys, np.eye(3)[None])
+
+
+@pytest.mark.parametrize("name", ["act_two_subact_01", "act_02_subact_", "act_02", "acts_02_subact_01"])
+def test_groups_that_name_no_sequence_are_refused(tmp_path, name):
+    path = tmp_path / "S5.h5"
+    with create_h5(path, format_name=FORMAT) as file:
+        file["betas"], file[f"{name}/pose_rad"] = np.zeros(10, np.float32), np.zeros((4, 24, 3), np.float32)
+    keys = {key: np.ones(1, int) for key in ("subject", "action", "subaction", "frame")}
+    with pytest.raises(DataError, match="names no sequence"):
+        bodies_in_im([path], keys, np.eye(3)[None])
