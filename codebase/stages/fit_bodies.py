@@ -76,7 +76,7 @@ def run(config: Config, *, subject: int, index: Sequence[Path], body: Path, ever
         DataError: a file is missing or not in its format, a mask is of another size than its frame, or a fit's
             cost is not finite.
     """
-    torch.set_num_threads(config.runtime.threads)
+    torch.set_num_threads(1)  # also here, so that the number of cores changes no result
     tracks = collect([read_index(path) for path in index], subject)[::every]
     arrays = load_body(body)
     if not any(enough(track.joints_world_mm).any() for track in tracks):
