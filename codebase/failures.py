@@ -51,6 +51,15 @@ def tail(path: Path) -> str:
         return ""
 
 
+def tail_since(path: Path, since: float) -> str:
+    """The end of a file that was written after `since` (unix time); empty of an older one, or one that is not there."""
+    try:
+        late = path.stat().st_mtime > since
+    except OSError:  # also a stale handle of a file server
+        return ""
+    return tail(path) if late else ""
+
+
 def last_lines(text: str, count: int) -> list[str]:
     """The last lines that say something: those that only underline code of a traceback do not."""
     lines = [line for line in text.rstrip().splitlines() if line.strip(" ^~")]

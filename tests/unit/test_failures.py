@@ -3,7 +3,7 @@
 import errno
 from pathlib import Path
 
-from codebase.failures import disk_is_full, failed_logs, last_words, user_message, wants_a_person
+from codebase.failures import disk_is_full, failed_logs, last_words, tail_since, user_message, wants_a_person
 
 
 def log(folder, name, text):
@@ -62,3 +62,14 @@ def test_full_disks_and_quotas():
     assert disk_is_full(OSError("Can't write data (errno = 28, error message = 'No space left on device')"))
     assert disk_is_full(OSError(errno.EACCES, "Permission denied", "a")) == ""
     assert disk_is_full(ValueError("no")) == ""
+
+
+def test_a_log_of_an_earlier_run_and_one_that_cannot_be_looked_at_say_nothing(tmp_path):
+    log = tmp_path / "job.log"
+    log.write_text("error: there is no such file\n")
+    written = log.stat().st_mtime
+    assert wants_a_person(tail_since(log, written - 1))
+    assert tail_since(log, written) == ""
+    assert tail_since(tmp_path / "none.log", 0.0) == ""
+    # `Path.is_file` raises here, as it does of a stale handle; the scheduler's thread must not end of it
+    assert tail_since(tmp_path / ("x" * 300), 0.0) == ""

@@ -22,7 +22,7 @@ from codebase.failures import (
     disk_is_full,
     failed_logs,
     last_words,
-    tail,
+    tail_since,
     wants_a_person,
 )
 from codebase.paths import Paths
@@ -332,9 +332,8 @@ def try_no_error_again():
     begun, asked = time.time(), Job.restart_times.fget
 
     def restart_times(job):
-        logs = [Path(log) for log in job.log]
-        told = [log for log in logs if log.is_file() and log.stat().st_mtime > begun]
-        return 0 if any(wants_a_person(tail(log)) for log in told) else asked(job)
+        told = [tail_since(Path(log), begun) for log in job.log]
+        return 0 if any(map(wants_a_person, told)) else asked(job)
 
     Job.restart_times = property(restart_times)
 
