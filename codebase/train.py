@@ -9,8 +9,11 @@ if __name__ == "__main__":
     # a script's own folder comes first on sys.path, where our modules would pass for top-level ones
     sys.path[0] = str(root)
     # files that are named from here must still be found from the root
-    named = [word.endswith((".yaml", ".yml")) or Path(word).is_file() for word in sys.argv[1:]]
-    arguments = [str(Path(w).resolve()) if path else w for w, path in zip(sys.argv[1:], named, strict=True)]
+    arguments = []
+    for word in sys.argv[1:]:
+        option, mark, name = word.partition("=") if word.startswith("--") else ("", "", word)
+        is_path = name.endswith((".yaml", ".yml")) or Path(name).is_file()
+        arguments.append(f"{option}{mark}{Path(name).resolve()}" if is_path else word)
     os.chdir(root)
 
     from codebase.cli import main

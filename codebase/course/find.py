@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import urllib.error
+import http.client
 import urllib.request
 from pathlib import Path
 
@@ -37,6 +37,6 @@ def _fetch(address: str, folder: Path) -> Path:
     try:
         with urllib.request.urlopen(address, timeout=_FETCH_S) as answer, atomic_path(target) as temporary:  # noqa: S310
             temporary.write_bytes(answer.read())
-    except (urllib.error.URLError, ValueError, OSError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise DataError(f"The model file cannot be fetched: {error}", where=address, mend="name a file") from None
     return target

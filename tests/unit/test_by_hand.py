@@ -1,11 +1,14 @@
 """The model file of `test` is found by name, or the ones that exist are listed."""
 
 import http.server
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
 from codebase.by_hand import find_model
 from codebase.errors import DataError
@@ -40,3 +43,31 @@ def test_a_model_is_fetched_from_an_address(tmp_path):
         with pytest.raises(DataError, match="cannot be fetched"):
             find_model(Path(f"{address}/model_8.pt"), tmp_path)
         server.shutdown()
+
+
+def test_an_address_that_is_none_and_a_torn_answer_are_errors_of_the_user(tmp_path):
+    class Torn(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"half")
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Torn) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name in ("model_7.pt", "model 7.pt"):
+            with pytest.raises(DataError, match="cannot be fetched"):
+                find_model(Path(f"http://127.0.0.1:{server.server_port}/{name}"), tmp_path)
+        server.shutdown()
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.parametrize("option", ["--model_file={}", "--model_file {}"])
+def test_a_model_named_from_inside_codebase_is_found(option):
+    """However the option is written, a relative path counts from where the command runs."""
+    done = subprocess.run(
+        [sys.executable, "test.py", "../configs/modelfinal.yaml", *option.format("../LICENSE").split()],
+        cwd=REPOSITORY / "codebase", capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no readable checkpoint" in done.stderr
