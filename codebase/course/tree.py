@@ -30,6 +30,9 @@ def write_tree(config: Config, output: Path, *, blind: Collection[int] = ()) -> 
         ConfigError: the dataset has no bodies. DataError: a file is missing or not in its format.
     """
     paths, dataset = Paths(config), config.dataset
+    unknown = sorted(set(blind) - set(config.split.subjects))
+    if unknown:
+        raise DataError(f"--blind names {unknown}, which are in no split.", where="--blind")
     if paths.bodies is None:
         raise ConfigError(
             "The dataset has no bodies, of which the npz are made.", where="dataset.bodies",
@@ -55,6 +58,3 @@ def write_tree(config: Config, output: Path, *, blind: Collection[int] = ()) -> 
             workers=config.runtime.workers,
         )  # fmt: skip
         log.info("S%d: %d frames in %s", subject, count, output / f"S{subject}")
-    unknown = sorted(set(blind) - set(config.split.subjects))
-    if unknown:
-        raise DataError(f"--blind names {unknown}, which are in no split.", where="--blind")

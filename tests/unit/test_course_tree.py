@@ -251,6 +251,12 @@ def test_unknown_cameras_and_subjects_are_named(home, tmp_path):
         read_course(tmp_path, tmp_path, ["S9"])
 
 
+def test_a_blind_subject_of_no_split_is_said_before_anything_is_made(home, tmp_path):
+    with pytest.raises(DataError, match="--blind"):
+        write_tree(dataset(home), tmp_path, blind=[5])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_dataset_without_bodies_says_how_to_get_them(home, tmp_path):
     config = dataset(home)
     bare = config.dataset.model_copy(update={"kind": "tree", "root": Paths(config).dataset})
