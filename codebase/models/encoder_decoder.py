@@ -204,10 +204,10 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int)
     Raises:
         DataError: the weights are those of another network.
     """
-    net = EncoderDecoder(EncDecConfig.model_validate(config), size)
     try:
+        net = EncoderDecoder(EncDecConfig.model_validate(config), size)
         net.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise DataError(
             f"The checkpoint does not fit an encoder-decoder for crops of {size} px: {error}",
             expected="a checkpoint of the stage train_enc_dec",

@@ -177,10 +177,10 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int 
         DataError: the weights are those of another network, or of other crops.
     """
     nothing = {"mean_rotmats": torch.eye(3).repeat(24, 1, 1), "mean_betas": torch.zeros(10)}
-    model = build(HmrConfig.model_validate(config), size, **nothing)
     try:
+        model = build(HmrConfig.model_validate(config), size, **nothing)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise DataError(
             f"The checkpoint does not fit HMR for crops of {size} px: {error}", expected="one of the stage train_hmr"
         ) from None

@@ -90,10 +90,10 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PoseNet
     """
     if "scale" not in weights:
         raise DataError("The checkpoint holds no pose network.", expected="a checkpoint of the stage train_pose")
-    net = PoseNet(PoseConfig.model_validate(config), len(weights["scale"]))
     try:
+        net = PoseNet(PoseConfig.model_validate(config), len(weights["scale"]))
         net.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise DataError(f"The checkpoint does not fit its pose network: {error}") from None
     return net.requires_grad_(False).eval()
 

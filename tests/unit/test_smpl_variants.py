@@ -16,6 +16,7 @@ from codebase.body.model import BodyLayer, load_body
 from codebase.config import PoseConfig, PriorConfig, SmplConfig
 from codebase.errors import DataError
 from codebase.files import read_json
+from codebase.models import encoder_decoder, hmr, pose
 from codebase.models.prior import build as build_prior
 from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import SmplHead, TanhHead, build, restore, split
@@ -91,6 +92,11 @@ def test_checkpoints_of_other_stages_are_refused(tmp_path: Path) -> None:
     torch.save({"model": {}, "step": 1, "config": section, "history": [], "extra": {}, "digest": "0"}, path)
     with pytest.raises(DataError, match="holds no prior"):
         train_smpl.frozen_prior(path)
+    for other in (encoder_decoder.restore, hmr.restore):
+        with pytest.raises(DataError, match="does not fit"):
+            other(section, {}, 64)
+    with pytest.raises(DataError, match="does not fit"):
+        pose.restore(PriorConfig().model_dump(mode="json"), {"scale": torch.ones(3)})
 
 
 def test_what_the_original_cannot_do_is_refused() -> None:
