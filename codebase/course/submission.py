@@ -17,10 +17,10 @@ def write_submission(out_dir: Path, config_file: Path) -> Path:
 
     Our own source files and their licence alone: no body, no weights, no data. The same content makes the same bytes.
     """
-    folder = out_dir / "submission"
+    folder, config = out_dir / "submission", config_file.read_bytes()  # which may lie in the folder that goes away
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    shutil.copyfile(config_file, folder / "config.yaml")
+    (folder / "config.yaml").write_bytes(config)
     for source in sorted((ROOT / "codebase").rglob("*.py")):
         target = folder / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -134,6 +134,14 @@ def test_results_read_back_have_the_reported_error(trained, tree):
     assert not [n for n in names if n.endswith((".npz", ".pt", ".pkl", ".jpg"))]
 
 
+def test_a_submission_makes_itself_again(trained):
+    """Predicting with the config of the submission, which the new one replaces."""
+    out = run_test(trained, "model_6.pt")
+    before = (out / "submission.zip").read_bytes()
+    run_test(out / "submission/config.yaml", "model_6.pt")
+    assert (out / "submission.zip").read_bytes() == before
+
+
 def vertices(layer: BodyLayer, values: dict[str, np.ndarray]) -> np.ndarray:
     import roma
 
