@@ -129,11 +129,17 @@ class Predictor:
 
     def hmr(self, found: Checkpoint) -> Predicted:
         """Bodies of the network on images."""
-        size = int(found.extra.get("size", torch.tensor(self.store.size)))
-        if size != self.store.size:
+        size, shape = self.store.size, found.extra.get("size", torch.tensor(self.store.size)).flatten().tolist()
+        if set(shape) != {size}:
+            trained = " x ".join(map(str, shape))
             raise DataError(
-                f"HMR was trained on crops of {size} px, these have {self.store.size} px.",
-                expected=f"crops of {size} px", mend="train it on these crops, or cut them again",
+                f"HMR was trained on crops of {trained} px, these have {size} px.",
+                expected=f"crops of {trained} px", mend="train it on these crops, or cut them again",
+            )  # fmt: skip
+        if found.config.get("frame") == "camera":
+            raise DataError(
+                "HMR answers in the camera's frame, and crops of the workflow are turned towards the root.",
+                expected="one of the stage train_hmr", mend="predict with it as docs/course.md says",
             )  # fmt: skip
         model = place(restore_hmr(found.config, found.part("hmr"), size), self.device)
 

@@ -170,6 +170,28 @@ def test_other_crops_are_refused(people: People, arguments: dict, tmp_path: Path
         predict.run(people.config, **(arguments | {"hmr": tmp_path / "model_7.pt"}))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": torch.tensor(48)}, "crops of 48 px"),
+        ({"size": torch.tensor((32, 24))}, "crops of 32 x 24 px"),
+        ({"frame": "camera"}, "camera's frame"),
+    ],
+    ids=["size", "oblong", "frame"],
+)
+def test_a_network_of_other_crops_is_refused(
+    people: People, arguments: dict, tmp_path: Path, change: dict, message: str
+) -> None:
+    """As a course run's own run/model_{it}.pt is: oblong crops, or the camera's frame."""
+    section = people.config.hmr.model_copy(update={k: v for k, v in change.items() if k == "frame"})
+    size = people.config.crops.size
+    extra = MEAN | {"size": change.get("size", torch.tensor(size))}
+    modules = {"hmr": hmr.build(section, size, **MEAN)}
+    save_checkpoint(tmp_path / "model_1.pt", modules=modules, step=1, config=section, history=[], extra=extra)
+    with pytest.raises(DataError, match=message):
+        predict.run(people.config, **(arguments | {"hmr": tmp_path / "model_1.pt"}))
+
+
 def measured(people: People, path: Path, bodies: list[Path], output: Path) -> dict[str, float]:
     evaluate.run(people.config, predictions=path, bodies=bodies, body=BODY, output=output)
     return read_json(output)
