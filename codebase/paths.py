@@ -63,6 +63,13 @@ class Paths:
         return section.use != "never" and self.bodies is not None and (self.fits_bodies or section.measure_every > 0)
 
     @property
+    def fitted_subjects(self) -> tuple[int, ...]:
+        """Subjects to whom bodies are fitted: all, or the test subjects where fits are but measured, or nobody."""
+        if self.fits_bodies:
+            return tuple(self.config.split.subjects)
+        return tuple(self.config.split.test.subjects) if self.measures_fits else ()
+
+    @property
     def label_bodies(self) -> Path | None:
         """Folder of S{n}.h5 of which train_hmr learns: fitted ones, the dataset's, or None."""
         return self.root / "bodies" if self.fits_bodies else self.bodies

@@ -66,13 +66,16 @@ def _networks(config: Config, paths: Paths) -> Iterator[Task]:
     yield _training(paths, "enc_dec", ("crops",))
     for subject in config.split.subjects:
         yield _each(paths, "embed", subject, paths.embeddings(subject), ("train_enc_dec",))
+    for subject in paths.fitted_subjects:
+        yield _each(paths, "fit_bodies", subject, paths.fitted(subject), ("index",))
     yield _training(paths, "pose", ("embed",))
     yield _training(paths, "prior", ())
     yield _training(paths, "smpl", ("embed", "train_prior"))
-    yield _training(paths, "hmr", ("crops",))
+    fitted = ("fit_bodies",) if paths.fitted_subjects else ()
+    yield _training(paths, "hmr", ("crops", *(fitted if paths.fits_bodies else ())))
     after = ("embed", "train_pose", "train_smpl", "train_hmr")
     yield Task("predict", "all", paths.predictions, paths.log("predict"), None, after)
-    yield Task("evaluate", "all", paths.metrics, paths.log("evaluate"), None, ("predict",))
+    yield Task("evaluate", "all", paths.metrics, paths.log("evaluate"), None, ("predict", *fitted))
     yield Task("report", "all", paths.report, paths.log("report"), None, ("evaluate",))
 
 
@@ -84,6 +87,8 @@ def _checks(config: Config, paths: Paths) -> Iterator[Task]:
         for marker in paths.markers(what):
             log = paths.log("check", marker.stem)
             yield Task(f"check_{what}", marker.stem, marker, log, None, (rule,) if rule else ())
+    for marker in paths.markers("fitted", paths.fitted_subjects) if paths.fitted_subjects else ():
+        yield Task("check_fitted", marker.stem, marker, paths.log("check", marker.stem), None, ("fit_bodies",))
 
 
 def _each(paths: Paths, rule: str, subject: int, output: Path, after: tuple[str, ...] = ()) -> Task:

@@ -227,7 +227,7 @@ def _create_once(path: Path, text: str) -> bool:
 def _place() -> str:
     """The boot and the process namespace of this process; empty where the system does not say."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""

@@ -78,11 +78,10 @@ def test_of_two_at_once_one_trains_and_the_other_adopts(tmp_path, straight):
 
 
 def test_when_the_holder_is_killed_the_waiter_goes_on_from_its_state(tmp_path, straight):
-    first = start(tmp_path)
+    first = start(tmp_path, "seconds=0.5")
     wait_for(lambda: len(steps_logged(tmp_path)) > 7, first)
     second = start(tmp_path)
-    time.sleep(1.0)
-    assert second.poll() is None
+    wait_for(lambda: "waiting" in second.stderr.readline(), second)
     first.kill()
     finish(first)
     code, said = finish(second)
