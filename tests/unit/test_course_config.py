@@ -69,7 +69,7 @@ def test_each_key_reaches_our_schema(yaml_of, changes, expected):
         ({"training__optimiser": {"name": "Adam"}}, "training.optimiser: unknown key; did you mean 'optimizer'"),
         ({"model__regresor": "simple"}, "did you mean 'regressor'"),
         ({"data__image_folder": "x"}, "data.image_folder: unknown key; did you mean 'img_folder'"),
-        ({"traner": "conv"}, "traner: unknown key; did you mean 'trainer'"),
+        ({"trainer_": "conv"}, "trainer_: unknown key; did you mean 'trainer'"),
         ({"loss__v2v_11": True}, "did you mean 'v2v_l1'"),
         ({"hmr__iteration": 3}, "iteration: unknown key; did you mean 'iterations'"),
         ({"hmr__steps": 3}, "said by training.epochs"),
