@@ -14,18 +14,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from codebase.cli_tools import add_tools, finish
 from codebase.commands import COMMANDS, Command
-from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, ConfigError, KilledError, OutOfTimeError, UserError
+from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, KilledError, OutOfTimeError, UserError
 from codebase.failures import disk_is_full
-from codebase.launch.options import add_options, budget, seconds
-
-if TYPE_CHECKING:
-    from codebase.config import TrainConfig
+from codebase.launch.options import budget, seconds
+from codebase.processes import MEMBER, limit_threads, spread
 
 EXIT_INTERRUPTED = 130
-MEMBER = "TORCHELASTIC_RUN_ID"  # in the environment of the processes that torchrun starts
 # how a stage ended, in its log's last line
 ENDS = {OutOfTimeError: "out of time", KilledError: "killed", UserError: "error", KeyboardInterrupt: "interrupted"}
 
@@ -95,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for stage, command in COMMANDS.items():
         _add_stage(commands, stage, command)
-    _add_tools(commands)
+    add_tools(commands)
     return parser
 
 
@@ -109,85 +107,7 @@ def _add_stage(commands: Any, stage: str, command: Command) -> None:  # noqa: AN
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, **nargs)
     if command.trains:
         parser.add_argument("--time-budget", type=seconds, help="wall time of this job, such as 240m; saves before")
-    _finish(parser, _run_stage, stage=stage)
-
-
-def _add_tools(commands: Any) -> None:  # noqa: ANN401 - as above
-    check = commands.add_parser("check-config", help="check a config and print nothing if it is right")
-    _add_config(check)
-    _finish(check, _check_config)
-    data = commands.add_parser("check-data", help="say what lies in a folder of captures, and what looks wrong with it")
-    data.add_argument("root", type=Path, metavar="ROOT", help="a dataset tree, or any source that extract reads")
-    data.add_argument("--masks-root", type=Path, help="tree of the masks, if it is another than ROOT")
-    data.add_argument(
-        "--sheets", type=Path, metavar="FOLDER", help="of the contact sheets, default results/check_data/ROOT"
-    )
-    data.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, default one a core")
-    data.add_argument("--config", type=Path, help="whose subjects, acts, subactions and cameras are expected")
-    data.add_argument("--json", type=Path, metavar="FILE", help="write all that was found for programs")
-    _finish(data, _check_data)
-    schema = commands.add_parser("schema", help="print the schema of the config, or write it and the docs' table")
-    schema.add_argument("--write", action="store_true", help="write configs/schema.json and docs/config.md")
-    _finish(schema, _schema)
-    launch = commands.add_parser("launch", help="run the whole DAG, or one stage after --, here or as a cluster job")
-    add_options(launch)
-    _finish(launch, _launch)
-    status = commands.add_parser("status", help="what runs, how far, until when: of one run, or a line for each")
-    status.add_argument("--json", action="store_true", help="for programs")
-    status.add_argument("--watch", type=seconds, metavar="SECONDS", help="again and again")
-    status.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs, default results")
-    status.add_argument("run", type=Path, nargs="?", metavar="RUN|CONFIG")
-    status.add_argument("overrides", nargs="*", metavar="key=value")
-    _finish(status, _status)
-    profile = commands.add_parser("profile", help="install a Snakemake profile by name, with a site file laid over it")
-    profile.add_argument("--print", dest="only_print", action="store_true", help="print it and install nothing")
-    profile.add_argument("name", metavar="NAME")
-    profile.add_argument("site", type=Path, nargs="?", metavar="SITE.yaml")
-    _finish(profile, _profile)
-    tree = commands.add_parser("course-tree", help="make the course project's tree of a dataset that has bodies")
-    tree.add_argument("--config", type=Path, required=True, help="whose dataset, bodies and splits are taken")
-    tree.add_argument("--output", type=Path, required=True, help="dataset_folder and img_folder of the course's YAML")
-    tree.add_argument("--blind", type=int, nargs="*", default=(), help="subjects whose npz hold no bodies")
-    tree.add_argument("overrides", nargs="*", metavar="key=value")
-    _finish(tree, _course_tree)
-    _add_body(commands)
-    for name, text in (("train", "train the image-to-body network by hand"), ("test", "predict with a model file")):
-        by_hand = commands.add_parser(name, help=text)
-        by_hand.add_argument("--model_file", type=Path, required=name == "test", help="model_{step}.pt")
-        _add_config(by_hand)
-        _finish(by_hand, _by_hand, name=name)
-
-
-def _add_body(commands: Any) -> None:  # noqa: ANN401 - as above
-    body = commands.add_parser("body", help="body files: what they are, as npz, as pictures; predicted bodies, too")
-    tools = body.add_subparsers(metavar="TOOL", required=True, dest="tool")
-    what = tools.add_parser("info", help="which body it is, its sizes, checks, and how well its joints are known")
-    what.add_argument("file", type=Path, metavar="FILE", help="npz, or an official SMPL or SMPL+H pkl")
-    convert = tools.add_parser("convert", help="any body file to an npz of plain arrays")
-    convert.add_argument("file", type=Path, metavar="SRC")
-    convert.add_argument("output", type=Path, metavar="DST.npz")
-    view = tools.add_parser("view", help="a picture from four sides: of a body file, predictions.h5, or bodies/S9.h5")
-    view.add_argument("file", type=Path, metavar="FILE")
-    view.add_argument("output", type=Path, metavar="OUT.png")
-    view.add_argument("--betas", metavar="NUMBERS", help="shape of a body file, such as --betas=-2,0,1")
-    view.add_argument("--pose", nargs="*", default=[], metavar="JOINT=x,y,z", help="of a body file, radians")
-    view.add_argument("--body", type=Path, default=Path("assets/free_body.npz"), help="whose bodies FILE holds")
-    view.add_argument("--head", choices=("smpl", "hmr"), default="hmr", help="of predictions.h5")
-    view.add_argument(
-        "--at", nargs="*", default=[], metavar="FRAME", help="S9/act_02_subact_01/ca_03/20; S9, ca_03 if need be"
-    )
-    for tool in (what, convert, view):
-        _finish(tool, _body)
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-
-
-def _finish(parser: argparse.ArgumentParser, handler: object, **defaults: object) -> None:
-    parser.add_argument("--traceback", action="store_true", help="show where a user error was raised")
-    parser.set_defaults(handler=handler, **defaults)
+    finish(parser, _run_stage, stage=stage)
 
 
 def _run_stage(options: argparse.Namespace) -> None:
@@ -208,7 +128,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     how = "done"
     try:
         trains = COMMANDS[options.stage].trains
-        if not trains or not _spread(options, getattr(config, options.stage.removeprefix("train_"))):
+        if not trains or not spread(options, getattr(config, options.stage.removeprefix("train_"))):
             importlib.import_module(f"codebase.stages.{options.stage}").run(config, **arguments)
     except BaseException as error:
         how = next(
@@ -218,130 +138,3 @@ def _run_stage(options: argparse.Namespace) -> None:
     finally:
         if alone:
             logs.log_end(how, time.monotonic() - start)
-
-
-def _spread(options: argparse.Namespace, section: TrainConfig) -> bool:
-    """Run a training on several processes where its section asks for them and this is not one of them yet."""
-    if MEMBER in os.environ or section.gpus * section.nodes == 1:
-        return False
-    importlib.import_module("codebase.training.spread").launch(section, options.argv)
-    return True
-
-
-def limit_threads(threads: int) -> None:
-    """Bound the threads of OpenMP, BLAS and numba, unless the environment already does. Before they are imported.
-
-    Passive waiting, because spinning threads slow each other a hundredfold where cores are shared.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    bound = os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(name, bound)
-
-
-def _check_config(options: argparse.Namespace) -> None:
-    from codebase.config import read_config
-    from codebase.config.course import is_course, read_course_config
-
-    (read_course_config if is_course(options.config) else read_config)(options.config, options.overrides)
-
-
-def _check_data(options: argparse.Namespace) -> None:
-    from codebase.config import read_config
-
-    limit_threads(1)
-    logs = importlib.import_module("codebase.logs")
-    logs.configure_logging()
-    importlib.import_module("codebase.check_data").check(
-        options.root, masks_root=options.masks_root, workers=max(options.workers, 1), say=print,
-        sheets=options.sheets or Path("results/check_data") / (options.root.resolve().name or "root"),
-        config=read_config(options.config) if options.config else None, json_file=options.json,
-    )  # fmt: skip
-
-
-def _schema(options: argparse.Namespace) -> None:
-    documents = importlib.import_module("codebase.config_docs").documents()
-    for path, text in documents.items():
-        if options.write:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        elif path.name == "schema.json":
-            print(text, end="")
-
-
-def _body(options: argparse.Namespace) -> None:
-    limit_threads(1)
-    tools = importlib.import_module("codebase.body_tools")
-    if options.tool == "info":
-        tools.info(options.file, print)
-    elif options.tool == "convert":
-        tools.convert(options.file, options.output, print)
-    else:
-        tools.view(
-            options.file, options.output, print, betas=options.betas, pose=options.pose, body=options.body,
-            head=options.head, at=options.at,
-        )  # fmt: skip
-
-
-def _launch(options: argparse.Namespace) -> int:
-    return importlib.import_module("codebase.launch.main").launch(
-        options, {name: stage.trains for name, stage in COMMANDS.items()}
-    )
-
-
-def _status(options: argparse.Namespace) -> int:
-    status = importlib.import_module("codebase.status.show").status
-    return status(options.run, options.overrides, as_json=options.json, watch_s=options.watch, results=options.results)
-
-
-def _profile(options: argparse.Namespace) -> None:
-    profiles = importlib.import_module("codebase.profiles")
-    if options.only_print:
-        print(profiles.render(options.name, options.site), end="")
-        return
-    written = profiles.install(options.name, options.site, profiles.user_folder())
-    print(f"{written}\nNow, in the repository: snakemake --profile {options.name} --configfile CONFIG")
-
-
-def _course_tree(options: argparse.Namespace) -> None:
-    from codebase.config import read_config
-
-    config = read_config(options.config, options.overrides)
-    limit_threads(1)
-    importlib.import_module("codebase.logs").configure_logging()
-    importlib.import_module("codebase.course.tree").write_tree(config, options.output, blind=options.blind)
-
-
-def _by_hand(options: argparse.Namespace) -> None:
-    from codebase.config import read_config
-    from codebase.config.course import is_course
-
-    if is_course(options.config):
-        _course(options)
-        return
-    if options.model_file and options.name == "train":
-        raise ConfigError(
-            "train takes no --model_file: it resumes its own run by itself.", mend="leave --model_file out"
-        )
-    config = read_config(options.config, options.overrides)
-    limit_threads(config.runtime.threads)
-    importlib.import_module("codebase.logs").configure_logging()
-    by_hand = importlib.import_module("codebase.by_hand")
-    if options.name == "test":
-        by_hand.test(config, options.model_file)
-    elif not _spread(options, config.hmr):
-        by_hand.train(config)
-
-
-def _course(options: argparse.Namespace) -> None:
-    """Do `train` or `test` as the YAML of the course says."""
-    from codebase.config.course import read_course_config
-
-    config = read_course_config(options.config, options.overrides)
-    limit_threads(max(1, min(config.training.num_workers, os.cpu_count() or 1)))
-    logs = importlib.import_module("codebase.logs")
-    logs.configure_logging(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
-    if options.name == "test":
-        importlib.import_module("codebase.course.predict").test(config, options.config, options.model_file)
-    elif not _spread(options, config.section(1)):
-        importlib.import_module("codebase.course.train").train(config, model_file=options.model_file)
