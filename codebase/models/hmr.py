@@ -13,13 +13,11 @@ from torch.nn import functional as F
 from codebase.config import HmrConfig
 from codebase.errors import DataError
 from codebase.models.regressors import IterativeRegressor, JoinedRegressor, bodies_of
-from codebase.models.resnet import ResNet, load_published, named
+from codebase.models.resnet import IMAGENET, ResNet, load_published, named
 from codebase.skeleton import H36M
 
 __all__ = ["Hmr", "IterativeRegressor", "Places", "bodies_of", "build", "restore", "start_from"]
 
-# Mean and deviation of ImageNet's images in [0, 1], with which published weights were trained.
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Size = tuple[int, int]  # height and width, px
 
 

