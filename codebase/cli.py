@@ -107,13 +107,14 @@ def _add_stage(commands: Any, stage: str, command: Command) -> None:  # noqa: AN
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, **nargs)
     if command.trains:
         parser.add_argument("--time-budget", type=seconds, help="wall time of this job, such as 240m; saves before")
+        parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="laid over the config")
     finish(parser, _run_stage, stage=stage)
 
 
 def _run_stage(options: argparse.Namespace) -> None:
     from codebase.config import read_config
 
-    config = read_config(options.config)
+    config = read_config(options.config, getattr(options, "set", ()))
     limit_threads(config.runtime.threads if COMMANDS[options.stage].trains else 1)
     logs = importlib.import_module("codebase.logs")
     logs.configure_logging(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)

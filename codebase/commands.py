@@ -46,6 +46,13 @@ COMMANDS: dict[str, Command] = {
     "train_pose": Command(
         "train pose from embeddings", SPLITS | {"embeddings": Path, "output": Path}, lists=("embeddings",), trains=True
     ),
+    "train_image_pose": Command(
+        "train pose from images",
+        SPLITS | {"crops": Path, "enc_dec": Path, "output": Path},
+        lists=("crops",),
+        optional=("enc_dec",),
+        trains=True,
+    ),
     "train_prior": Command("train the prior on poses", {"body": Path, "output": Path}, trains=True),
     "train_smpl": Command(
         "train bodies from embeddings",

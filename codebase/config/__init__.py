@@ -11,6 +11,7 @@ from codebase.config.data import (
     SplitConfig,
     SynthesizeConfig,
 )
+from codebase.config.image_pose import ImageNetwork, ImagePoseConfig, image_network
 from codebase.config.learning import (
     EmbedConfig,
     EncDecConfig,
@@ -35,6 +36,8 @@ __all__ = [
     "ExtractConfig",
     "FitBodiesConfig",
     "HmrConfig",
+    "ImageNetwork",
+    "ImagePoseConfig",
     "PoseConfig",
     "PredictConfig",
     "PriorConfig",
@@ -46,6 +49,7 @@ __all__ = [
     "SynthesizeConfig",
     "TrainConfig",
     "apply_overrides",
+    "image_network",
     "load_config",
     "nearest",
     "read_config",

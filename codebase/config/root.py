@@ -20,6 +20,7 @@ from codebase.config.data import (
     SplitConfig,
     SynthesizeConfig,
 )
+from codebase.config.image_pose import ImagePoseConfig
 from codebase.config.learning import EmbedConfig, EncDecConfig, HmrConfig, PoseConfig, PriorConfig, SmplConfig
 from codebase.config.outputs import EvaluateConfig, PredictConfig, ReportConfig
 
@@ -56,6 +57,7 @@ class Config(Section):
     enc_dec: EncDecConfig = EncDecConfig()
     embed: EmbedConfig = EmbedConfig()
     pose: PoseConfig = PoseConfig()
+    image_pose: ImagePoseConfig = ImagePoseConfig()
     prior: PriorConfig = PriorConfig()
     smpl: SmplConfig = SmplConfig()
     hmr: HmrConfig = HmrConfig()
@@ -71,7 +73,7 @@ class Config(Section):
                 extra = set(getattr(selection, name) or ()) - set(getattr(self.dataset, name))
                 if extra:
                     raise ValueError(f"split.{split}.{name} names {sorted(extra)}, which dataset.{name} lacks")
-        for stage in ("pose", "smpl", "hmr"):
+        for stage in ("pose", "image_pose", "smpl", "hmr"):
             unknown = set(getattr(self, stage).label_subjects or ()) - set(self.split.train.subjects)
             if unknown:
                 raise ValueError(f"{stage}.label_subjects names {sorted(unknown)}, not in split.train.subjects")
@@ -107,6 +109,7 @@ STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "train_enc_dec": ("enc_dec",),
     "embed": ("embed",),
     "train_pose": ("pose",),
+    "train_image_pose": ("image_pose",),
     "train_prior": ("prior",),
     "train_smpl": ("smpl",),
     "train_hmr": ("hmr",),

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from codebase.config import PoseConfig
+from codebase.config import ImagePoseConfig, PoseConfig
 from codebase.errors import DataError
 from codebase.skeleton import H36M
 
@@ -36,7 +36,7 @@ class PoseNet(nn.Module):
     mean_mm: Tensor
     spread_mm: Tensor
 
-    def __init__(self, config: PoseConfig, points: int) -> None:
+    def __init__(self, config: PoseConfig | ImagePoseConfig, points: int) -> None:
         super().__init__()
         self.register_buffer("scale", torch.ones(points, 1))
         self.register_buffer("mean_mm", torch.zeros(len(H36M), 3))
@@ -64,7 +64,7 @@ class PoseNet(nn.Module):
 
 
 class _Member(nn.Module):
-    def __init__(self, config: PoseConfig, points: int) -> None:
+    def __init__(self, config: PoseConfig | ImagePoseConfig, points: int) -> None:
         super().__init__()
         joints = len(H36M)
         self.linear = nn.Linear(points, joints, bias=False)

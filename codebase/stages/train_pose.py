@@ -17,12 +17,13 @@ from codebase.config import Config, PoseConfig
 from codebase.data.batches import Frames
 from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
+from codebase.data.labels import labelled
 from codebase.errors import DataError
-from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
 from codebase.models.encoder_decoder import rotate
 from codebase.models.pose import PoseNet, vertical_turns
 from codebase.training import loop, losses, optim
 from codebase.training.budget import left
+from codebase.training.pose_figures import pose_figures
 from codebase.training.precision import autocast
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
@@ -54,15 +55,13 @@ def run(
     device = prepare(config.runtime, section.seed)
     subjects = [read_embeddings(path) for path in embeddings]
     train, val = (rows_of(subjects, read_index(path).key) for path in (index_train, index_val))
-    labelled = np.flatnonzero(np.isin(train["subject"].numpy(), section.label_subjects) & known(train))
-    if not len(labelled):
-        raise DataError(
-            f"The training split has no row with known joints of the labelled subjects {list(section.label_subjects)}.",
-            where="pose.label_subjects",
-            mend="name subjects with poses and frames in split.train, or see the index' exclusions",
-        )
+    chosen = labelled(
+        train["key"].numpy(), known(train), subjects=section.label_subjects, share=section.label_share,
+        seed=section.seed, where="pose",
+    )  # fmt: skip
+    rows = np.flatnonzero(chosen)
     val = {name: values[torch.from_numpy(known(val))] for name, values in val.items()}
-    joints = train["joints_im_mm"][labelled]
+    joints = train["joints_im_mm"][rows]
     net = PoseNet(section, train["L_3d"].shape[1])
     net.standardise(train["L_3d"], joints)
     net = net.to(device)
@@ -83,7 +82,7 @@ def run(
         modules={"pose": net},
         optimizers={"main": optimizer},
         batches=Frames(
-            labelled,
+            rows,
             lambda rows: {name: train[name][torch.from_numpy(rows)] for name in COLUMNS},
             batch_size=section.batch_size,
             seed=section.seed,
@@ -100,13 +99,14 @@ def run(
 
 
 def rows_of(subjects: Sequence[Embeddings], keys: np.ndarray) -> dict[str, Tensor]:
-    """The rows of a split: L_3d, joints_im_mm, R_world_im (float32) and subject, as tensors."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in (*COLUMNS, "subject")}
+    """The rows of a split: L_3d, joints_im_mm, R_world_im (float32), subject and key, as tensors."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (*COLUMNS, "subject", "key")}
     for item in subjects:
         mine = np.isin(item.key, keys)
         for name in COLUMNS:
             found[name].append(getattr(item, name)[mine].astype(np.float32))
         found["subject"].append(np.full(int(mine.sum()), item.subject))
+        found["key"].append(item.key[mine])
     count = sum(map(len, found["subject"]))
     if count != len(keys):
         raise DataError(
@@ -141,12 +141,5 @@ def augment(batch: Batch, config: PoseConfig) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def figures(net: PoseNet, rows: dict[str, Tensor], mean_mm: Tensor) -> dict[str, float]:
     """Errors on rows, mm, and those of showing the labelled subjects' mean pose instead."""
-    target = rows["joints_im_mm"].numpy()
     predicted = torch.cat([net(part.to(net.scale.device)).cpu() for part in rows["L_3d"].split(1024)]).numpy()
-    baseline = mean_mm.numpy()[None].repeat(len(target), axis=0)
-    return {
-        "mpjpe_mm": float(mpjpe(predicted, target).mean()),
-        "n_mpjpe_mm": float(n_mpjpe(predicted, target).mean()),
-        "pa_mpjpe_mm": float(pa_mpjpe(predicted, target).mean()),
-        "mean_pose_n_mpjpe_mm": float(n_mpjpe(baseline, target).mean()),
-    }
+    return pose_figures(predicted, rows["joints_im_mm"].numpy(), mean_mm.numpy())

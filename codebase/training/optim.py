@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,21 @@ from torch import Tensor, nn
 from codebase.config import HmrConfig, TrainConfig
 
 
-def adam(config: TrainConfig, *modules: nn.Module) -> torch.optim.Optimizer:
-    """Fused AdamW over the trainable parameters of `modules`; weight decay spares vectors (biases, norms)."""
-    params = [p for module in modules for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def adam(config: TrainConfig, *modules: nn.Module, rates: Sequence[float] | None = None) -> torch.optim.Optimizer:
+    """Fused AdamW over the trainable parameters of `modules`; weight decay spares vectors (biases, norms).
+
+    Args:
+        config: learning rate and weight decay.
+        modules: what is trained.
+        rates: a factor of the learning rate for each of the modules; None: 1 for all.
+    """
+    parts = [modules] if rates is None else [(module,) for module in modules]
+    groups: list[dict[str, Any]] = []
+    for part, rate in zip(parts, rates or (1.0,), strict=True):
+        params = [p for module in part for p in module.parameters() if p.requires_grad]
+        own = {} if rates is None else {"lr": rate * config.learning_rate}
+        groups.append({"params": [p for p in params if p.ndim > 1], "weight_decay": config.weight_decay, **own})
+        groups.append({"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0, **own})
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
 
 

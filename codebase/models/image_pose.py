@@ -1,0 +1,146 @@
+"""3D joints straight from an image: an encoder, and behind it the network that the embedding gets.
+
+The comparison that the representation stands or falls by: the same encoder with the same inputs, from random weights
+or from ImageNet's, taught by the labels alone; or from the representation's weights, taught on by the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from codebase.config import EncDecConfig, ImageNetwork
+from codebase.errors import ConfigError, DataError
+from codebase.models.encoder_decoder import Encoder, Latent
+from codebase.models.pose import PoseNet
+from codebase.models.resnet import load_published, named
+
+# ImageNet's mean and standard deviation of RGB in [0, 1], as torchvision's weights expect
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_POINTS = 100
+
+
+class PublishedEncoder(nn.Module):
+    """A ResNet with torchvision's names, and points from the mean of its last stage; it sees the image alone."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        self.body = named(backbone)
+        self.points = IMAGENET_POINTS
+        self.latent = nn.Linear(self.body.channels[-1], 3 * self.points)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+
+    def forward(self, image: Float[Tensor, "b 3 size size"], background: Float[Tensor, "b 3 size size"]) -> Latent:
+        """Points, and no appearance; the background is not looked at: published weights know three channels."""
+        seen = self.body((image - self.mean) / self.std)[-1].mean(dim=(2, 3))
+        return Latent(self.latent(seen).float().unflatten(1, (self.points, 3)), seen.new_zeros(len(seen), 0))
+
+
+class ImagePose(nn.Module):
+    """Image and empty scene -> root-centred joints in the im frame, mm.
+
+    Args:
+        config: the network's section with the encoder's shape.
+        size: side of the crops, pixels.
+    """
+
+    def __init__(self, config: ImageNetwork, size: int) -> None:
+        super().__init__()
+        shape = config.encoder
+        self.encoder: Encoder | PublishedEncoder = (
+            PublishedEncoder(config.backbone) if shape is None else _encoder(shape, size)
+        )
+        self.pose = PoseNet(config, self.encoder.points)
+        self.frozen_statistics = config.start != "scratch" and config.statistics == "frozen"
+
+    def each(
+        self, image: Float[Tensor, "b 3 size size"], background: Float[Tensor, "b 3 size size"]
+    ) -> Float[Tensor, "members b joints 3"]:
+        """The pose that each member sees, mm, root at 0; images are RGB in [0, 1]."""
+        points = self.encoder(image, background).points
+        with torch.autocast(points.device.type, enabled=False):  # poses in mm want more digits
+            return self.pose.each(points)
+
+    def forward(
+        self, image: Float[Tensor, "b 3 size size"], background: Float[Tensor, "b 3 size size"]
+    ) -> Float[Tensor, "b joints 3"]:
+        """The mean over members, mm, root at 0."""
+        return self.each(image, background).mean(dim=0)
+
+    def train(self, mode: bool = True) -> ImagePose:
+        """As every module's, but frozen statistics stay as they were learned."""
+        super().train(mode)
+        if self.frozen_statistics:
+            for part in self.encoder.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+        return self
+
+
+def _encoder(shape: EncDecConfig, size: int) -> Encoder:
+    """The encoder of a section, without the heads of its palette: they copy colours, of which no pose is read."""
+    return Encoder(shape, size)
+
+
+def start_from_enc_dec(net: ImagePose, weights: Mapping[str, Tensor]) -> None:
+    """Take over the encoder of a checkpoint of train_enc_dec (`Checkpoint.part("encoder")`).
+
+    Raises:
+        DataError: the weights are those of another encoder.
+    """
+    found = {name: value for name, value in weights.items() if not name.startswith("look.")}
+    try:
+        net.encoder.load_state_dict(found)
+    except RuntimeError as error:
+        raise DataError(
+            f"The checkpoint does not fit the encoder of the config: {error}", where="--enc-dec",
+            expected="a checkpoint of the stage train_enc_dec with this config's enc_dec",
+        ) from None  # fmt: skip
+
+
+def start_from_imagenet(net: ImagePose, config: ImageNetwork) -> str:
+    """Load the published weights that the section names; returns the file's name and digest.
+
+    Raises:
+        ConfigError: the file is missing, or holds another network's weights.
+    """
+    path = config.backbone_weights
+    if path is None or not path.is_file():
+        raise ConfigError(
+            "The weights of ImageNet are not there, and random ones would not be what the name says.",
+            where=f"image_pose.backbone_weights: {path}",
+            expected=f"torchvision's state dict of {config.backbone}",
+            mend="download it and name it there, or leave imagenet out of labels.representations",
+        )
+    try:
+        return load_published(net.encoder.body, path)
+    except DataError as error:
+        raise ConfigError(
+            error.what, where=f"image_pose.backbone_weights: {path}",
+            expected=f"torchvision's state dict of {config.backbone}", mend="name the right file, or another backbone",
+        ) from None  # fmt: skip
+
+
+def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int) -> ImagePose:
+    """The network of a checkpoint (its `config` and part "net") for crops of `size` pixels, frozen and in eval mode.
+
+    Raises:
+        DataError: the weights are those of another network.
+    """
+    try:
+        net = ImagePose(ImageNetwork.model_validate(config), size)
+        net.load_state_dict(weights)
+    except (RuntimeError, ValueError) as error:
+        raise DataError(
+            f"The checkpoint does not fit a pose network on images of {size} px: {error}",
+            expected="a checkpoint of the stage train_image_pose",
+        ) from None
+    return net.requires_grad_(False).eval()
