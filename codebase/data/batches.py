@@ -161,7 +161,8 @@ class ViewPairs(_Stream):
     that it shares clothes and nothing else.
 
     A batch holds `image`, `background`, `mask`, `has_mask`, `R_world_im` of the source view, and the same with the
-    prefixes `target_` and `partner_`.
+    prefixes `target_` and `partner_`; with `views=3` also `third_`, of another camera of the instant, or of the target
+    where only two saw it (`third_apart` says which).
     """
 
     NAMES = ("image", "background", "mask", "has_mask", "R_world_im")
@@ -174,8 +175,9 @@ class ViewPairs(_Stream):
         seed: int,
         device: torch.device | str = "cpu",
         share: tuple[int, int] = (0, 1),
+        views: int = 2,
     ) -> None:
-        self.store = store
+        self.store, self.views = store, views
         start, views = runs(store.instant)
         pairs = views >= 2
         if not pairs.any():
@@ -197,7 +199,11 @@ class ViewPairs(_Stream):
         """The batch of a step; see the class."""
         source, target, partner = self.rows(step)
         batch = self.store.gather(source, self.NAMES)
-        for prefix, rows in (("target_", target), ("partner_", partner)):
+        others = {"target_": target, "partner_": partner}
+        if self.views == 3:
+            others["third_"] = self.thirds(step)
+            batch["third_apart"] = torch.from_numpy(others["third_"] != target)
+        for prefix, rows in others.items():
             batch |= {prefix + name: value for name, value in self.store.gather(rows, self.NAMES).items()}
         return batch
 
@@ -208,6 +214,16 @@ class ViewPairs(_Stream):
         source = (u_source * views).astype(np.int64)
         target = (source + 1 + (u_target * (views - 1)).astype(np.int64)) % views
         return start + source, start + target, self._partners(start + source, u_partner)
+
+    def thirds(self, step: int) -> Rows:
+        """Rows of a third camera of each instant; the target's where there is none."""
+        u_source, u_target, _, u_third = self._uniform(step, 4)  # the first three as in `rows`
+        drawn = self._drawn(step)
+        views = self._views[drawn]
+        source, target = (u_source * views).astype(np.int64), (u_target * (views - 1)).astype(np.int64)
+        third = (u_third * (views - 2)).astype(np.int64)
+        third = np.where(views > 2, third + (third >= target), target)
+        return self._start[drawn] + (source + 1 + third) % views
 
     def _partners(self, rows: Rows, uniform: np.ndarray) -> Rows:
         first, last = (bound[rows] for bound in self._blocks["subject"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from codebase.config import EncDecConfig
@@ -59,6 +59,12 @@ def rotate(points: Float[Tensor, "b points 3"], rotation: Float[Tensor, "b 3 3"]
         return points.float() @ rotation.float().transpose(1, 2)
 
 
+def fuse(points: Float[Tensor, "views b points 3"], counts: Bool[Tensor, "views b"]) -> Float[Tensor, "b points 3"]:
+    """L_3d of several views of one instant, already turned into one frame, as one: the mean of those that count."""
+    weight = counts.float()[..., None, None]
+    return (points * weight).sum(dim=0) / weight.sum(dim=0).clamp_min(1)
+
+
 class Encoder(nn.Module):
     """Image -> L_3d and L_app.
 
@@ -78,6 +84,7 @@ class Encoder(nn.Module):
         side = -(-size // self.body.stride)
         self.latent = nn.Linear(self.body.channels[-1] * side * side, config.points * 3 + config.appearance)
         self.dropout = nn.Dropout(config.latent_dropout)
+        self.rectify = nn.ReLU() if config.latent_relu else nn.Identity()
         if config.palette:
             self.look = nn.ModuleList(nn.Conv2d(channels, config.palette, 1) for channels in self.body.channels)
 
@@ -85,7 +92,7 @@ class Encoder(nn.Module):
         """Encode images, RGB in [0, 1]; `background` is the same camera's empty scene (see encoder_background)."""
         seen = (image - 0.5) * 4
         stages = self.body(torch.cat([seen, (image - background) * 4], dim=1) if self.sees_background else seen)
-        code = self.dropout(self.latent(stages[-1].flatten(1))).float()
+        code = self.rectify(self.dropout(self.latent(stages[-1].flatten(1)))).float()
         points, free = code.split([self.points * 3, code.shape[1] - self.points * 3], dim=1)
         appearance = torch.cat([self._colours(image, stages).flatten(1), free], dim=1) if self.palette else free
         return Latent(points.unflatten(1, (self.points, 3)), appearance)

@@ -50,6 +50,20 @@ def disagreement(turned: Float[Tensor, "b points 3"], target: Float[Tensor, "b p
     return (turned - target).square().mean() / spread.clamp_min(1e-8)
 
 
+def contrast(
+    turned: Float[Tensor, "b points 3"], target: Float[Tensor, "b points 3"], *, temperature: float = 0.1
+) -> Float[Tensor, ""]:
+    """Cross-entropy of finding each set's counterpart among those of the whole batch, by the cosine of their codes.
+
+    Codes are centred over the batch, so that what all samples share tells nothing; scale counts for nothing.
+    """
+    mean = torch.cat([turned, target]).mean(dim=0)
+    ours, theirs = (F.normalize((points - mean).flatten(1), dim=1) for points in (turned, target))
+    likeness = ours @ theirs.T / temperature
+    right = torch.arange(len(likeness), device=likeness.device)
+    return (F.cross_entropy(likeness, right) + F.cross_entropy(likeness.T, right)) / 2
+
+
 def mean_distance(predicted: Float[Tensor, "b points 3"], target: Float[Tensor, "b points 3"]) -> Float[Tensor, ""]:
     """Mean distance of points, in the unit of the input (MPJPE as a loss)."""
     return torch.linalg.vector_norm(predicted - target, dim=-1).mean()
