@@ -10,6 +10,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from codebase.config.base import Section
 
 Precision = Literal["auto", "fp32", "bf16"]
+Decay = Literal["cosine", "none"]
+Network = Literal["ours", "gaggi2019"]
 Perceptual = Literal["none", "resnet18", "resnet50", "efficientnet_lite0"]
 SilhouetteBackend = Literal["ours", "neural_renderer", "pytorch3d"]
 # What changes no result but for the order of additions, so it stands in no digest.
@@ -50,8 +52,14 @@ class EncDecConfig(TrainConfig):
     """The self-supervised encoder-decoder (Rhodin et al., ECCV 2018)."""
 
     name: str = Field("enc_dec", description="names runs/{name} and embeddings/{name}")
+    network: Network = Field(
+        "ours",
+        description="ours, or one of the papers', whose widths and layers are fixed: palette, latent_relu, norm, stem, "
+        "bottleneck, encoder_* and decoder_* are of ours alone, mask_weight too, since the others predict no mask",
+    )
     steps: PositiveInt = 200_000
     warmup_steps: int = Field(500, ge=0, description="linear warm-up, then cosine to zero")
+    decay: Decay = Field("cosine", description="of the learning rate after the warm-up; none: it stays")
     points: PositiveInt = Field(200, description="points of L_3d (200 in the paper)")
     appearance: PositiveInt = Field(128, description="free features of L_app, beside the palette's colours")
     palette: int = Field(24, ge=0, description="colours that are picked from the input; 0: none, as in the paper")
@@ -64,6 +72,9 @@ class EncDecConfig(TrainConfig):
     stem: Literal["imagenet", "small"] = Field("small", description="first stride: 4 (imagenet) or 2 (small)")
     norm: Literal["batch", "group"] = "batch"
     latent_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the latents while training")
+    latent_relu: bool = Field(
+        False, description="ReLU on both latents, as in 2019; it keeps points from turning freely"
+    )
     latent_relu: bool = Field(
         False, description="ReLU on both latents, as in 2019; it keeps points from turning freely"
     )
@@ -80,10 +91,26 @@ class EncDecConfig(TrainConfig):
     foreground_weight: NonNegativeFloat = Field(1.0, description="loss on the person's pixels")
     background_weight: NonNegativeFloat = Field(0.1, description="loss on all other pixels")
     mask_weight: NonNegativeFloat = Field(0.1, description="loss of the predicted mask against the dataset's mask")
+    image_weight: NonNegativeFloat = Field(0.0, description="loss on all pixels alike, as in the papers")
     l1_share: float = Field(0.5, ge=0, le=1, description="share of the absolute error beside the squared error")
     validation_pairs: PositiveInt = Field(1000, description="pairs of views on which validation measures")
     consistency_weight: NonNegativeFloat = Field(
         0.0, description="loss on how far L_3d of two views of an instant are from one turned, relative to their size"
+    )
+    contrastive_weight: NonNegativeFloat = Field(
+        0.0, description="loss on telling L_3d of the other view of an instant, turned, from those of other instants"
+    )
+    views: Literal[2, 3] = Field(
+        2, description="views of an instant in a batch; 3: L_3d of two, averaged, is also painted as the third sees it"
+    )
+    mirror: float = Field(0.0, ge=0, le=1, description="share of samples mirrored, images and cameras together")
+    pose_colours: NonNegativeFloat = Field(
+        0.0,
+        description="strength of a change of colours of source images alone, where L_app is the partner's, so that "
+        "L_3d cannot carry colours",
+    )
+    erase: float = Field(
+        0.0, ge=0, lt=1, description="share of a source image's blocks hidden, where L_app is the partner's"
     )
     contrastive_weight: NonNegativeFloat = Field(
         0.0, description="loss on telling L_3d of the other view of an instant, turned, from those of other instants"
@@ -126,6 +153,12 @@ class EncDecConfig(TrainConfig):
             raise ValueError("enc_dec.contrastive_weight compares all of a batch, in one process: gpus and nodes are 1")
         return self
 
+    @model_validator(mode="after")
+    def _contrast_sees_the_whole_batch(self) -> EncDecConfig:
+        if self.contrastive_weight and self.gpus * self.nodes > 1:
+            raise ValueError("enc_dec.contrastive_weight compares all of a batch, in one process: gpus and nodes are 1")
+        return self
+
 
 class EmbedConfig(Section):
     """Embedding with the frozen encoder."""
@@ -139,15 +172,18 @@ class PoseConfig(TrainConfig):
     name: str = "pose"
     precision: Precision = _SMALL
     label_subjects: tuple[PositiveInt, ...] = Field((1,), description="subjects whose labels may be used")
+    label_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of their labelled frames: whole sequences, drawn by seed; smaller shares lie in larger ones",
+    )
     hidden: PositiveInt = Field(1024, description="width of the network")
     layers: PositiveInt = Field(2, description="hidden layers")
     dropout: float = Field(0.3, ge=0, lt=1)
     members: PositiveInt = Field(2, description="networks whose poses are averaged")
     turn: bool = Field(True, description="augmentation: embedding and pose turned together about the vertical")
     noise: NonNegativeFloat = Field(0.3, description="augmentation: noise on the embedding, relative to its size")
-
-
-Decay = Literal["cosine", "none"]
 
 
 class PriorConfig(TrainConfig):
