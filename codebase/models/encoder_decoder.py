@@ -9,7 +9,6 @@ rather than coded, and clothes that training never saw keep theirs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -20,43 +19,11 @@ from torch import Tensor, nn
 
 from codebase.config import EncDecConfig
 from codebase.errors import DataError
+from codebase.models import gaggi2019
 from codebase.models.resnet import BasicBlock, ResNet, norm_layer
+from codebase.models.views import Latent, Rendering, rotate
 
-
-@dataclass(frozen=True)
-class Latent:
-    """What the encoder says of an image.
-
-    Attributes:
-        points: L_3d, points that turn with the camera, no unit.
-        appearance: L_app: first the palette's colours (palette x 3, in [0, 1]), then free features.
-    """
-
-    points: Float[Tensor, "b points 3"]
-    appearance: Float[Tensor, "b appearance"]
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """What the decoder paints.
-
-    Attributes:
-        image: RGB over the given background, [0, 1].
-        foreground: RGB of the person alone, [0, 1] (not clipped).
-        alpha: probability that a pixel shows the person.
-        alpha_logit: the same before the sigmoid.
-    """
-
-    image: Float[Tensor, "b 3 size size"]
-    foreground: Float[Tensor, "b 3 size size"]
-    alpha: Float[Tensor, "b 1 size size"]
-    alpha_logit: Float[Tensor, "b 1 size size"]
-
-
-def rotate(points: Float[Tensor, "b points 3"], rotation: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b points 3"]:
-    """L_3d as another camera sees it; `rotation` = R_world_im[target] @ R_world_im[source].T."""
-    with torch.autocast(points.device.type, enabled=False):  # geometry stays exact
-        return points.float() @ rotation.float().transpose(1, 2)
+__all__ = ["Decoder", "Encoder", "EncoderDecoder", "Latent", "Rendering", "build", "fuse", "restore", "rotate"]
 
 
 def fuse(points: Float[Tensor, "views b points 3"], counts: Bool[Tensor, "views b"]) -> Float[Tensor, "b points 3"]:
@@ -178,13 +145,24 @@ class Upscale(nn.Module):
         return self.block(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
 
 
+_HALVES: Mapping[str, tuple[type[nn.Module], type[nn.Module]]] = {
+    "ours": (Encoder, Decoder),
+    "gaggi2019": (gaggi2019.Encoder, gaggi2019.Decoder),
+}
+
+
 class EncoderDecoder(nn.Module):
-    """Both halves."""
+    """Both halves of the network that `config.network` names.
+
+    Raises:
+        ValueError: the network cannot be made for crops of this size.
+    """
 
     def __init__(self, config: EncDecConfig, size: int) -> None:
         super().__init__()
-        self.encoder = Encoder(config, size)
-        self.decoder = Decoder(config, size)
+        encoder, decoder = _HALVES[config.network]
+        self.encoder = encoder(config, size)
+        self.decoder = decoder(config, size)
 
     def forward(
         self,
@@ -203,6 +181,11 @@ class EncoderDecoder(nn.Module):
         """
         latent = self.encoder(image, own_background)
         return self.decoder(rotate(latent.points, rotation), latent.appearance, background)
+
+
+def build(config: EncDecConfig, size: int) -> EncoderDecoder:
+    """The network of a section for crops of `size` pixels, its weights random."""
+    return EncoderDecoder(config, size)
 
 
 def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int) -> EncoderDecoder:
