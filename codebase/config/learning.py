@@ -75,9 +75,6 @@ class EncDecConfig(TrainConfig):
     latent_relu: bool = Field(
         False, description="ReLU on both latents, as in 2019; it keeps points from turning freely"
     )
-    latent_relu: bool = Field(
-        False, description="ReLU on both latents, as in 2019; it keeps points from turning freely"
-    )
     decoder_widths: tuple[PositiveInt, ...] = Field(
         (256, 128, 64, 64), description="channels of each decoder stage; each doubles the resolution once"
     )
@@ -112,21 +109,6 @@ class EncDecConfig(TrainConfig):
     erase: float = Field(
         0.0, ge=0, lt=1, description="share of a source image's blocks hidden, where L_app is the partner's"
     )
-    contrastive_weight: NonNegativeFloat = Field(
-        0.0, description="loss on telling L_3d of the other view of an instant, turned, from those of other instants"
-    )
-    views: Literal[2, 3] = Field(
-        2, description="views of an instant in a batch; 3: L_3d of two, averaged, is also painted as the third sees it"
-    )
-    mirror: float = Field(0.0, ge=0, le=1, description="share of samples mirrored, images and cameras together")
-    pose_colours: NonNegativeFloat = Field(
-        0.0,
-        description="strength of a change of colours of source images alone, where L_app is the partner's, so that "
-        "L_3d cannot carry colours",
-    )
-    erase: float = Field(
-        0.0, ge=0, lt=1, description="share of a source image's blocks hidden, where L_app is the partner's"
-    )
     average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
     perceptual: Perceptual = Field(
         "none",
@@ -145,12 +127,6 @@ class EncDecConfig(TrainConfig):
             raise ValueError(
                 "enc_dec.encoder_blocks and enc_dec.encoder_widths must list the same stages, at least one"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _contrast_sees_the_whole_batch(self) -> EncDecConfig:
-        if self.contrastive_weight and self.gpus * self.nodes > 1:
-            raise ValueError("enc_dec.contrastive_weight compares all of a batch, in one process: gpus and nodes are 1")
         return self
 
     @model_validator(mode="after")
