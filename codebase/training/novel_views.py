@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -15,10 +15,11 @@ from codebase.config import EncDecConfig
 from codebase.data.batches import in_turn, runs
 from codebase.data.store import CropStore
 from codebase.metrics import masked_mse, psnr_db
-from codebase.models.encoder_decoder import EncoderDecoder, Rendering, rotate
+from codebase.models.encoder_decoder import EncoderDecoder, Rendering, fuse, rotate
 from codebase.training import losses
 from codebase.training.colour import random_maps, recolour
 from codebase.training.precision import autocast
+from codebase.training.sources import Sources, draw_sources
 from codebase.training.team import team
 
 FOREGROUND = 128  # a mask's value from which a pixel shows the person
@@ -35,9 +36,12 @@ class Pairs:
     """A batch of pairs as tensors: first half source -> target, second half the other way round.
 
     Attributes:
-        image, background, mask: of both directions' source views, (2b, ...); of the partner (b, ...).
+        image, background, mask: of both directions' source views, and of the third views where there are some, (2b or
+            3b, ...); of the partner (b, ...).
         rotation: of the source's latent into the target's frame.
-        other: row of the view that is to be painted.
+        third_rotation: of the latents of both views into the third's frame.
+        third_counts: whether a view's latent counts there: it is not the third view itself.
+        other: row of the view that is to be painted, thirds last.
     """
 
     image: Float[Tensor, "n 3 size size"]
@@ -46,41 +50,81 @@ class Pairs:
     has_mask: Tensor
     partner: Float[Tensor, "b 3 size size"]
     partner_background: Float[Tensor, "b 3 size size"]
-    rotation: Float[Tensor, "n 3 3"]
+    rotation: Float[Tensor, "m 3 3"]
     other: Int64[Tensor, " n"]
+    third_rotation: Float[Tensor, "2 b 3 3"] | None = None
+    third_counts: Bool[Tensor, "2 b"] | None = None
 
 
 def make_pairs(batch: Mapping[str, Tensor], colour_strength: float) -> Pairs:
     """Tensors of a ViewPairs batch, colours changed alike in all images of a sample."""
-    count = len(batch["image"])
-    images = torch.stack([batch[view + kind] for kind in ("image", "background") for view in VIEWS], dim=1) / 255.0
-    masks = torch.stack([batch[view + "mask"] for view in VIEWS], dim=1) / 255.0
+    count, names = len(batch["image"]), _views(batch)
+    images = torch.stack([batch[view + kind] for kind in ("image", "background") for view in names], dim=1) / 255.0
+    masks = torch.stack([batch[view + "mask"] for view in names], dim=1) / 255.0
     if colour_strength > 0:
         images = _recoloured(images, masks, batch, colour_strength)
-    views = [images[:, index].permute(0, 3, 1, 2) for index in range(2 * len(VIEWS))]
+    views = [images[:, index].permute(0, 3, 1, 2) for index in range(2 * len(names))]
+    shown, empty = views[: len(names)], views[len(names) :]
+    partner = names.index("partner_")
+    seen = [index for index in range(len(names)) if index != partner]
     world = batch["R_world_im"]
     there = batch["target_R_world_im"] @ world.transpose(1, 2)
     rows = torch.arange(count, device=world.device)
     return Pairs(
-        image=torch.cat([views[0], views[1]]),
-        background=torch.cat([views[3], views[4]]),
-        mask=torch.cat([masks[:, 0], masks[:, 1]])[:, None],
-        has_mask=torch.cat([batch["has_mask"], batch["target_has_mask"]]),
-        partner=views[2],
-        partner_background=views[5],
+        image=torch.cat([shown[index] for index in seen]),
+        background=torch.cat([empty[index] for index in seen]),
+        mask=torch.cat([masks[:, index] for index in seen])[:, None],
+        has_mask=torch.cat([batch[names[index] + "has_mask"] for index in seen]),
+        partner=shown[partner],
+        partner_background=empty[partner],
         rotation=torch.cat([there, there.transpose(1, 2)]),
-        other=torch.cat([rows + count, rows]),
+        other=torch.cat([rows + count, rows, *([rows + 2 * count] if len(seen) > 2 else [])]),
+        **(_third(batch) if len(seen) > 2 else {}),
     )
 
 
+def _views(batch: Mapping[str, Tensor]) -> tuple[str, ...]:
+    return (*VIEWS, "third_") if "third_image" in batch else VIEWS
+
+
+def _third(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """How the latents of both views turn into the third's frame; the target's counts unless it is the third itself."""
+    here = torch.stack([batch["R_world_im"], batch["target_R_world_im"]])
+    apart = batch["third_apart"]
+    return {
+        "third_rotation": batch["third_R_world_im"] @ here.transpose(2, 3),
+        "third_counts": torch.stack([torch.ones_like(apart), apart]),
+    }
+
+
+def mirrored(batch: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """A share of the samples as a mirror shows them: images flipped, and cameras that see a mirrored world.
+
+    The mirrored R_world_im are no rotations, but from one view to another they are, and no other use is made of them.
+    """
+    chosen = team().rand(len(batch["image"])) < share
+    chosen = chosen.to(batch["image"].device)
+    mirror = torch.where(chosen[:, None], *(torch.tensor([x, 1.0, 1.0]).to(chosen.device) for x in (-1.0, 1.0)))
+    changed = dict(batch)
+    for view in _views(batch):
+        for kind in ("image", "background", "mask"):
+            pixels = batch[view + kind]
+            changed[view + kind] = torch.where(chosen.view(-1, *[1] * (pixels.ndim - 1)), pixels.flip(2), pixels)
+        changed[view + "R_world_im"] = mirror[:, :, None] * batch[view + "R_world_im"]
+    return changed
+
+
 def _recoloured(
-    images: Float[Tensor, "b 6 h w 3"], masks: Float[Tensor, "b 3 h w"], batch: Mapping[str, Tensor], strength: float
-) -> Float[Tensor, "b 6 h w 3"]:
+    images: Float[Tensor, "b images h w 3"],
+    masks: Float[Tensor, "b views h w"],
+    batch: Mapping[str, Tensor],
+    strength: float,
+) -> Float[Tensor, "b images h w 3"]:
     count = len(images)
     person, room = (
         tuple(map(team().mine, random_maps(team().size * count, strength, team().generator))) for _ in range(2)
     )
-    whole = torch.stack([batch[view + "has_mask"] for view in VIEWS], dim=1).all(dim=1).cpu()
+    whole = torch.stack([batch[view + "has_mask"] for view in _views(batch)], dim=1).all(dim=1).cpu()
     # without all masks, person and room cannot be told apart: one map for both
     matrix = torch.where(whole[:, None, None], room[0], person[0])
     offset = torch.where(whole[:, None], room[1], person[1])
@@ -92,25 +136,30 @@ def _recoloured(
 
 
 def paint_pairs(
-    net: EncoderDecoder, pairs: Pairs, swap: float
-) -> tuple[Rendering, Float[Tensor, "n points 3"], Float[Tensor, "n points 3"]]:
+    net: EncoderDecoder, pairs: Pairs, sources: Sources
+) -> tuple[Rendering, Float[Tensor, "m points 3"], Float[Tensor, "m points 3"]]:
     """Every view of a pair painted from the other, a share of them in clothes as the partner shows them.
 
+    Third views are painted from the latents of both others, brought into one.
+
     Returns:
-        What was painted; L_3d turned into the other view, and as it was.
+        What was painted, a row for each of `pairs.other`; L_3d turned into the other view, and as it was.
     """
     count = len(pairs.partner)
-    backgrounds = torch.cat([pairs.background, pairs.partner_background])
-    latent = net.encoder(torch.cat([pairs.image, pairs.partner]), backgrounds)
+    backgrounds = torch.cat([sources.background, pairs.partner_background])
+    latent = net.encoder(torch.cat([sources.image, pairs.partner]), backgrounds)
     points, own = latent.points[: 2 * count], latent.appearance[: 2 * count]
     partner = latent.appearance[2 * count :].repeat(2, 1)
-    swapped = (team().rand(count, groups=2) < swap).to(points.device)[:, None]
     turned = rotate(points, pairs.rotation)
-    painted = net.decoder(turned, torch.where(swapped, partner, own), pairs.background[pairs.other])
+    shape, look = turned, torch.where(sources.swapped[:, None], partner, own)
+    if pairs.third_rotation is not None and pairs.third_counts is not None:
+        both = rotate(points, pairs.third_rotation.flatten(0, 1)).unflatten(0, (2, count))
+        shape, look = torch.cat([shape, fuse(both, pairs.third_counts)]), torch.cat([look, look[:count]])
+    painted = net.decoder(shape, look, pairs.background[pairs.other])
     return painted, turned, points
 
 
-Painter = Callable[[Pairs, float], tuple[Rendering, Tensor, Tensor]]
+Painter = Callable[[Pairs, Sources], tuple[Rendering, Tensor, Tensor]]
 
 
 def learn_step(painter: Painter, batch: Mapping[str, Tensor], config: EncDecConfig) -> dict[str, Tensor]:
@@ -121,10 +170,15 @@ def learn_step(painter: Painter, batch: Mapping[str, Tensor], config: EncDecConf
     L_app comes from the partner (another instant) for a share of the samples, else from the source view itself, as it
     does in use.
     """
+    if config.mirror > 0:
+        batch = mirrored(batch, config.mirror)
     pairs = make_pairs(batch, config.colour_augmentation)
+    views = 2 * len(pairs.partner)
+    seen = (each[:views] for each in (pairs.image, pairs.background, pairs.mask, pairs.has_mask))
+    sources = draw_sources(*seen, config)
     with autocast(config.precision, pairs.image.device):
-        painted, turned, points = painter(pairs, config.swap_appearance)
-    return _losses(painted, turned, points[pairs.other], pairs, config)
+        painted, turned, points = painter(pairs, sources)
+    return _losses(painted, turned, points[pairs.other[:views]], pairs, config)
 
 
 def _losses(painted: Rendering, turned: Tensor, there: Tensor, pairs: Pairs, config: EncDecConfig) -> dict[str, Tensor]:
@@ -141,6 +195,8 @@ def _losses(painted: Rendering, turned: Tensor, there: Tensor, pairs: Pairs, con
     }
     if config.image_weight > 0:
         parts["image"] = config.image_weight * losses.pixels(painted.image, seen, torch.ones_like(mask), l1_share=share)
+    if config.contrastive_weight > 0:
+        parts["contrast"] = config.contrastive_weight * losses.contrast(turned, there)
     return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
 
