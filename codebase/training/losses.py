@@ -28,9 +28,13 @@ def pixels(
     """
     error = painted - seen
     mixed = l1_share * error.abs() + (1 - l1_share) * error.square()
+    return weighted(mixed.mean(dim=1, keepdim=True), weight)
+
+
+def weighted(error: Float[Tensor, "b 1 h w"], weight: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    """The mean over samples of the mean of each over its own weights; a sample without any weight counts nothing."""
     total = weight.sum(dim=(1, 2, 3))
-    per_sample = (mixed.mean(dim=1, keepdim=True) * weight).sum(dim=(1, 2, 3)) / total.clamp_min(1e-6)
-    return per_sample.mean()
+    return ((error * weight).sum(dim=(1, 2, 3)) / total.clamp_min(1e-6)).mean()
 
 
 def mask(
