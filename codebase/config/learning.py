@@ -12,6 +12,7 @@ from codebase.config.base import Section
 Precision = Literal["auto", "fp32", "bf16"]
 Decay = Literal["cosine", "none"]
 Network = Literal["ours", "gaggi2019"]
+ViewBatches = Literal["ours", "gaggi2019", "rhodin2018"]
 Perceptual = Literal["none", "resnet18", "resnet50", "efficientnet_lite0"]
 SilhouetteBackend = Literal["ours", "neural_renderer", "pytorch3d"]
 # What changes no result but for the order of additions, so it stands in no digest.
@@ -79,8 +80,17 @@ class EncDecConfig(TrainConfig):
         (256, 128, 64, 64), description="channels of each decoder stage; each doubles the resolution once"
     )
     decoder_blocks: PositiveInt = Field(1, description="residual blocks of each decoder stage")
+    batches: ViewBatches = Field(
+        "ours",
+        description="ours: batch_size pairs of views, each painted from the other, and a partner for appearance; "
+        "gaggi2019: batch_size images, half of them partners from another act, appearances swapped; rhodin2018: "
+        "batch_size images in groups of four, two cameras of two instants of a sequence, shuffled as there",
+    )
+    rotation_deg: NonNegativeFloat = Field(
+        0.0, description="deviation of an angle by which each view is turned in its plane, and R_world_im with it"
+    )
     swap_appearance: float = Field(
-        0.75, ge=0, le=1, description="share of samples whose L_app comes from another instant of the subject"
+        0.75, ge=0, le=1, description="share of samples whose L_app comes from another instant of the subject (ours)"
     )
     colour_augmentation: float = Field(
         1.0, ge=0, description="strength of the change of colours that all views of a sample share; 0: none"
@@ -142,6 +152,34 @@ class EncDecConfig(TrainConfig):
         if len(self.encoder_blocks) != len(self.encoder_widths) or not self.encoder_widths:
             raise ValueError(
                 "enc_dec.encoder_blocks and enc_dec.encoder_widths must list the same stages, at least one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _published_weights_fit(self) -> EncDecConfig:
+        if self.encoder_weights is None or self.network != "ours":
+            return self
+        wanted = {"stem": "imagenet", "norm": "batch", "normalisation": "imagenet"}
+        wrong = [f"enc_dec.{key}: {value}" for key, value in wanted.items() if getattr(self, key) != value]
+        if wrong:
+            raise ValueError(f"enc_dec.encoder_weights are of a ResNet that was trained with {', '.join(wrong)}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_the_papers_batches_can_do(self) -> EncDecConfig:
+        if self.batches == "ours":
+            return self
+        group = 4 if self.batches == "rhodin2018" else 2
+        if self.batch_size % (group * self.gpus * self.nodes):
+            raise ValueError(
+                f"enc_dec.batches {self.batches} come in groups of {group} images: make batch_size a multiple of "
+                f"{group} (x gpus x nodes), not {self.batch_size}"
+            )
+        absent = ("colour_augmentation", "mirror", "pose_colours", "erase", "consistency_weight", "contrastive_weight")
+        asked = [name for name in absent if getattr(self, name)] + (["views"] if self.views != 2 else [])
+        if asked:
+            raise ValueError(
+                f"enc_dec.batches {self.batches} know nothing of {', '.join(asked)}: set to 0 (views to 2)"
             )
         return self
 

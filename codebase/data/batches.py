@@ -24,6 +24,7 @@ __all__ = [
     "CropStore",
     "Frames",
     "Rows",
+    "Stream",
     "Together",
     "ViewPairs",
     "in_turn",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 
-class _Stream:
+class Stream:
     """An endless stream of batches; a subclass says what the batch of a step is.
 
     The order depends on seed and step alone, so a stream whose `load_state_dict` got the step of another goes on
@@ -121,7 +122,7 @@ def _side() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="batches")
 
 
-class Frames(_Stream):
+class Frames(Stream):
     """Random rows, each once an epoch.
 
     Args:
@@ -153,7 +154,7 @@ def in_turn(rows: Rows, batch_size: int) -> Iterator[Rows]:
         yield rows[start : start + batch_size]
 
 
-class ViewPairs(_Stream):
+class ViewPairs(Stream):
     """Batches for learning novel views: an instant seen by two cameras, and an appearance partner.
 
     Every instant with at least two cameras comes once an epoch, with a random ordered pair of its cameras. The
@@ -240,7 +241,7 @@ class ViewPairs(_Stream):
 class Together:
     """Several streams drawn side by side; their batches may not share names."""
 
-    def __init__(self, **streams: _Stream) -> None:
+    def __init__(self, **streams: Stream) -> None:
         self.streams = streams
 
     def __next__(self) -> dict[str, Tensor]:
