@@ -75,9 +75,9 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         "measure predictions",
         {"predictions": Path, "bodies": Path, "fitted": Path, "body": Path, "crops": Path, "prior": Path}
-        | {"output": Path},
-        lists=("bodies", "fitted", "crops"),
-        optional=("crops", "fitted", "prior"),
+        | {"enc_dec": Path, "embeddings": Path, "pose": Path, "output": Path},
+        lists=("bodies", "fitted", "crops", "embeddings"),
+        optional=("crops", "fitted", "prior", "enc_dec", "embeddings", "pose"),
     ),
     "report": Command(
         "write the page",

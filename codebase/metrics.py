@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
 Points = Float[ndarray, "batch points 3"]
 PerSample = Float[ndarray, " batch"]
+PerPoint = Float[ndarray, "batch points"]
+
+
+def distances(predicted: Points, target: Points) -> PerPoint:
+    """Distance of each point from its target, in the unit of the input; no alignment."""
+    return np.linalg.norm(predicted - target, axis=-1)
 
 
 def mpjpe(predicted: Points, target: Points) -> PerSample:
     """Mean per-joint position error of each sample, in the unit of the input; no alignment."""
-    return np.linalg.norm(predicted - target, axis=-1).mean(axis=-1)
+    return distances(predicted, target).mean(axis=-1)
 
 
 def n_mpjpe(predicted: Points, target: Points) -> PerSample:
     """MPJPE after the least-squares scale of each prediction (N-MPJPE of Rhodin et al., CVPR 2018)."""
-    power = (predicted**2).sum(axis=(-1, -2))
-    scale = (predicted * target).sum(axis=(-1, -2)) / np.where(power > 0, power, 1)
-    return mpjpe(predicted * scale[:, None, None], target)
+    return mpjpe(scaled(predicted, target), target)
+
+
+def scaled(source: Points, target: Points) -> Points:
+    """`source`, each sample times the number that brings it nearest to `target` (least squares)."""
+    power = (source**2).sum(axis=(-1, -2))
+    scale = (source * target).sum(axis=(-1, -2)) / np.where(power > 0, power, 1)
+    return source * scale[:, None, None]
 
 
 def pa_mpjpe(predicted: Points, target: Points) -> PerSample:
     """MPJPE after the least-squares similarity of each sample (Procrustes, no reflection); Protocol 2."""
     return mpjpe(procrustes(predicted, target), target)
+
+
+def orthogonal_mpjpe(predicted: Points, target: Points) -> PerSample:
+    """MPJPE after the nearest orthogonal map of each sample: what the system of 2019 calls P-MPJ-orth.
+
+    A rotation or a rotation with a reflection, whichever is nearer; no scale, and about the origin (the root) as it
+    is, not about the centroid. So it is neither PA-MPJPE nor an upper or lower bound of it: a mirrored pose costs
+    nothing here, a wrong scale all of it.
+    """
+    return mpjpe(orthogonal(predicted, target), target)
+
+
+def orthogonal(source: Points, target: Points) -> Points:
+    """`source`, moved by the orthogonal matrix (reflections allowed) nearest to `target`; no scale, no translation."""
+    u, _, vt = np.linalg.svd(np.swapaxes(source.astype(np.float64), 1, 2) @ target.astype(np.float64))
+    return source.astype(np.float64) @ (u @ vt)
 
 
 def procrustes(source: Points, target: Points) -> Points:
@@ -42,6 +71,14 @@ def procrustes(source: Points, target: Points) -> Points:
     power = (centred_s**2).sum(axis=(1, 2))
     scale = (singular * signs).sum(axis=1) / np.where(power > 0, power, 1)
     return scale[:, None, None] * centred_s @ np.swapaxes(rotation, 1, 2) + mean_t
+
+
+ALIGNMENTS: dict[str, Callable[[Points, Points], Points]] = {
+    "mpjpe": lambda predicted, _: predicted,
+    "n_mpjpe": scaled,
+    "pa_mpjpe": procrustes,
+    "orthogonal_mpjpe": orthogonal,
+}  # what each protocol does to a prediction before distances are taken
 
 
 def pve(predicted: Points, target: Points) -> PerSample:

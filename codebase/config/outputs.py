@@ -25,6 +25,13 @@ class EvaluateConfig(Section):
 
     per_act: bool = Field(True, description="also per act")
     per_subject: bool = Field(True, description="also per subject")
+    per_joint: bool = Field(True, description="joint errors also per joint")
+    bootstrap: int = Field(
+        2000, ge=0, description="draws of whole sequences, for 95 % intervals of the figures; 0: no intervals"
+    )
+    colour_rows: int = Field(
+        600, ge=0, description="frames whose person gets other colours, to see what of the codes moves; 0: none"
+    )
     cameras: tuple[int, ...] | None = Field(
         None, description="cameras whose frames are measured for poses and bodies; null: all; novel views: always all"
     )

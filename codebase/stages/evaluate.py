@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from codebase import metrics
@@ -25,29 +24,17 @@ from codebase.data.index import frame_key
 from codebase.data.store import CropStore
 from codebase.errors import DataError
 from codebase.files import open_h5, write_json
-from codebase.skeleton import H36M_ACTS
 from codebase.stages import _body_figures as figures
 from codebase.stages._fit_figures import fit_figures
+from codebase.stages._groups import Groups, PerSample, Rows
+from codebase.stages._representation import representation_figures
 from codebase.training.state import load_checkpoint
 
-VERSION = 3
+VERSION = 4
 log = logging.getLogger("posemill.evaluate")
-PerSample = Float[ndarray, " samples"]
 M_TO_MM = 1000.0
 _KEY = ("subject", "action", "subaction", "camera", "frame")
 _CHUNK = 64
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Subject and act of the samples of a figure: its groups."""
-
-    subject: Int[ndarray, " samples"]
-    action: Int[ndarray, " samples"]
-
-    def take(self, which: Int[ndarray, " chosen"] | Bool[ndarray, " samples"]) -> Rows:
-        """The same for some samples."""
-        return Rows(self.subject[which], self.action[which])
 
 
 def run(
@@ -60,6 +47,9 @@ def run(
     crops: Sequence[Path] = (),
     prior: Path | None = None,
     fitted: Sequence[Path] = (),
+    enc_dec: Path | None = None,
+    embeddings: Sequence[Path] = (),
+    pose: Path | None = None,
 ) -> None:
     """Write metrics.json.
 
@@ -73,6 +63,10 @@ def run(
         prior: the prior's checkpoint, whose held-out figures are repeated; None: they are left out.
         fitted: bodies/S{n}.h5 of the test subjects. Where there are true bodies the fits are measured; where there are
             none vertex errors are against the fits, and named so (against_fitted/...).
+        enc_dec: checkpoint of the encoder-decoder, of which is measured how well it keeps pose and looks apart; None,
+            or without crops or embeddings: that is left out.
+        embeddings: of the test subjects, by `enc_dec`.
+        pose: checkpoint of the pose network, for what a change of colour does to poses.
 
     Raises:
         DataError: a file is missing or not in its format, or nothing could be measured.
@@ -80,15 +74,20 @@ def run(
     torch.set_num_threads(config.runtime.threads)
     found: dict[str, float] = {}
     with open_h5(predictions, format_name="posemill.predictions") as file:
-        rows = Rows(file["frames/subject"][:], file["frames/action"][:])
-        found |= _counts(file)
-        groups = _grouper(config)
-        found |= groups(novel_views(file), rows.take(file["novel_view/source"][:]))
+        rows = Rows(*(file[f"frames/{name}"][:] for name in ("subject", "action", "subaction")))
+        found |= _counts(file) | {"index/test_sequences": float(len(np.unique(rows.sequence)))}
+        groups = Groups.of(config)
+        found |= groups.summarise(novel_views(file), rows.take(file["novel_view/source"][:]))
         chosen = _chosen(config, file)
         labelled = chosen[np.isfinite(file["truth/joints_im_mm"][:]).all(axis=(1, 2))[chosen]]
         found["index/test_labelled_rows"] = float(len(labelled))
         if len(labelled):
-            found |= groups(joint_errors(file, labelled), rows.take(labelled))
+            of_joints = joint_errors(file, labelled)
+            of_samples = {name: errors.mean(axis=1) for name, errors in of_joints.items()}
+            found |= groups.summarise(of_samples, rows.take(labelled))
+            if config.evaluate.per_joint:
+                networks = {name: errors for name, errors in of_joints.items() if "/mean_" not in name}
+                found |= groups.per_joint(networks, rows.take(labelled))
         else:
             log.info("no true poses: joint figures are left out")
         keys = {name: file[f"frames/{name}"][:] for name in ("subject", "action", "subaction", "frame")}
@@ -103,9 +102,11 @@ def run(
             log.info("no true bodies: vertex figures are left out")
         if crops:
             store = CropStore(crops, frame_key(*(file[f"frames/{name}"][:] for name in _KEY)))
+            if enc_dec is not None and embeddings:
+                found |= representation_figures(config, store, enc_dec=enc_dec, embeddings=embeddings, pose=pose)
             masked = chosen[store.has_mask[chosen]]
             if len(masked):
-                found |= groups(figures.silhouette_ious(file, masked, store, layer), rows.take(masked))
+                found |= groups.summarise(figures.silhouette_ious(file, masked, store, layer), rows.take(masked))
     if bodies and fitted:
         found |= fit_figures(fitted, bodies, layer)
     if prior is not None:
@@ -122,13 +123,14 @@ def _vertex_figures(
     truth: Bodies,
     layer: BodyLayer,
     rows: Rows,
-    groups: Callable[[Mapping[str, PerSample], Rows], dict[str, float]],
+    groups: Groups,
 ) -> dict[str, float]:
     """Figures that need true bodies: vertex errors, also by where people face, and how wrong that is."""
     errors, here = vertex_errors(file, known, truth, layer), rows.take(known)
     facing_deg = metrics.facing_deg(truth.rotmats[:, 0].astype(np.float64), file["frames/R_world_im"][:][known])
-    found = groups(errors, here) | groups(figures.by_facing(errors, facing_deg), here)
-    return found | groups(figures.heading_errors(file, known, facing_deg), here) | figures.in_bins(errors, facing_deg)
+    found = groups.summarise(errors | figures.by_facing(errors, facing_deg), here)
+    found |= groups.summarise(figures.heading_errors(file, known, facing_deg), here)
+    return found | figures.in_bins(errors, facing_deg)
 
 
 def prior_figures(checkpoint: Path) -> dict[str, float]:
@@ -160,32 +162,6 @@ def _counts(file: h5py.File) -> dict[str, float]:
     return totals
 
 
-def _grouper(config: Config) -> Callable[[Mapping[str, PerSample], Rows], dict[str, float]]:
-    per_act, per_subject = config.evaluate.per_act, config.evaluate.per_subject
-
-    def groups(values: Mapping[str, PerSample], rows: Rows) -> dict[str, float]:
-        return summarise(values, rows, per_act=per_act, per_subject=per_subject)
-
-    return groups
-
-
-def summarise(values: Mapping[str, PerSample], rows: Rows, *, per_act: bool, per_subject: bool) -> dict[str, float]:
-    """Means over all samples, per act and per subject; samples that are not finite (an empty mask) count nowhere."""
-    groups: list[tuple[str, Bool[ndarray, " samples"]]] = [("", np.ones(len(rows.subject), bool))]
-    if per_act:
-        groups += [
-            (f"/act_{a:02d}_{H36M_ACTS.get(a, 'own')}", rows.action == a) for a in np.unique(rows.action).tolist()
-        ]
-    if per_subject:
-        groups += [(f"/S{s}", rows.subject == s) for s in np.unique(rows.subject).tolist()]
-    return {
-        name + suffix: float(sample[chosen].mean())
-        for name, sample in values.items()
-        for suffix, which in groups
-        if (chosen := which & np.isfinite(sample)).any()
-    }
-
-
 def novel_views(file: h5py.File) -> dict[str, PerSample]:
     """PSNR of novel views on the person's pixels and on all, and that of showing the empty background, dB."""
     names = {
@@ -199,10 +175,11 @@ def novel_views(file: h5py.File) -> dict[str, PerSample]:
     }
 
 
-def joint_errors(file: h5py.File, labelled: Int[ndarray, " samples"]) -> dict[str, PerSample]:
-    """MPJPE, N-MPJPE and PA-MPJPE (mm, 17 joints, root-centred) of each model and of the mean pose and body.
+def joint_errors(file: h5py.File, labelled: Int[ndarray, " samples"]) -> dict[str, Float[ndarray, "samples 17"]]:
+    """Distances of the joints (mm, root-centred) of each model and of the mean pose and body, after each alignment.
 
-    Of the rows `labelled` alone: a pose that is not known is measured against nothing.
+    Their means over joints are MPJPE, N-MPJPE, PA-MPJPE and the orthogonal one. Of the rows `labelled` alone: a pose
+    that is not known is measured against nothing.
     """
     truth = file["truth/joints_im_mm"][:][labelled].astype(np.float64)
     sources = {
@@ -213,12 +190,12 @@ def joint_errors(file: h5py.File, labelled: Int[ndarray, " samples"]) -> dict[st
         "hmr/": "hmr/joints_im_mm",
         "hmr/mean_body_": "baseline/smpl_joints_im_mm",
     }
-    errors: dict[str, PerSample] = {}
+    errors: dict[str, Float[ndarray, "samples 17"]] = {}
     for prefix, key in sources.items():
         values = file[key][:].astype(np.float64)
         predicted = np.broadcast_to(values[labelled] if values.ndim == 3 else values, truth.shape)
-        for name in ("mpjpe", "n_mpjpe", "pa_mpjpe"):
-            errors[f"{prefix}{name}_mm"] = getattr(metrics, name)(predicted, truth)
+        for name, aligned in metrics.ALIGNMENTS.items():
+            errors[f"{prefix}{name}_mm"] = metrics.distances(aligned(predicted, truth), truth)
     return errors
 
 

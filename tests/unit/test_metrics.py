@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe, procrustes, psnr_db, pve, v2v_l2
+from codebase.metrics import mpjpe, n_mpjpe, orthogonal_mpjpe, pa_mpjpe, procrustes, psnr_db, pve, v2v_l2
 
 SEEDS = st.integers(0, 10_000)
 POSES = st.builds(
@@ -42,6 +42,27 @@ def test_each_alignment_helps(predicted, target):
 @given(POSES, st.floats(0.1, 10))
 def test_n_mpjpe_sees_no_scale(poses, scale):
     assert n_mpjpe(poses * scale, poses).max() < 1e-6
+
+
+@given(POSES, SEEDS)
+def test_the_orthogonal_error_sees_neither_turn_nor_mirror_but_size_and_place(poses, seed):
+    turned = poses @ Rotation.random(2, random_state=seed).as_matrix()
+    assert orthogonal_mpjpe(turned, poses).max() < 1e-6
+    assert orthogonal_mpjpe(turned * [-1, 1, 1], poses).max() < 1e-6
+    size = np.linalg.norm(poses, axis=-1).mean(axis=-1)
+    np.testing.assert_allclose(orthogonal_mpjpe(turned * 1.5, poses), 0.5 * size)
+    assert (orthogonal_mpjpe(poses + 100, poses) > 1).all()
+    assert (pa_mpjpe(turned * 1.5 + 100, poses) < 1e-5).all()
+
+
+def test_the_orthogonal_error_is_scipys_procrustes_and_nothing_more():
+    from scipy.linalg import orthogonal_procrustes
+
+    predicted, target = np.random.default_rng(0).normal(size=(2, 5, 17, 3)) * 300
+    wanted = [
+        mpjpe((a @ orthogonal_procrustes(a, b)[0])[None], b[None])[0] for a, b in zip(predicted, target, strict=True)
+    ]
+    np.testing.assert_allclose(orthogonal_mpjpe(predicted, target), wanted)
 
 
 def test_known_values():

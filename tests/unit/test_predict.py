@@ -26,6 +26,7 @@ from codebase.geometry import world_to_camera
 from codebase.models import encoder_decoder, hmr, pose, smpl
 from codebase.skeleton import H36M
 from codebase.stages import evaluate, predict
+from codebase.stages._groups import Groups, Rows
 from codebase.training.state import save_checkpoint
 from tests.people import APPEARANCE, BODY, POINTS, People, make_people
 
@@ -245,18 +246,18 @@ def test_without_bodies_vertex_figures_are_absent(people: People, predicted: Pat
 
 
 def test_groups_can_be_left_out(people: People, predicted: Path, tmp_path: Path) -> None:
-    section = people.config.evaluate.model_copy(update={"per_act": False, "per_subject": False})
+    section = people.config.evaluate.model_copy(update={"per_act": False, "per_subject": False, "per_joint": False})
     config = people.config.model_copy(update={"evaluate": section})
     evaluate.run(config, predictions=predicted, bodies=[], body=BODY, output=tmp_path / "m.json")
     assert all(name.count("/") == 1 for name in read_json(tmp_path / "m.json"))
 
 
 def test_samples_without_a_person_count_nowhere() -> None:
-    rows = evaluate.Rows(np.array([9, 9, 11]), np.array([2, 2, 2]))
-    found = evaluate.summarise({"x_db": np.array([1.0, np.nan, 4.0])}, rows, per_act=False, per_subject=True)
-    assert found == {"x_db": 2.5, "x_db/S9": 1.0, "x_db/S11": 4.0}
-    nobody = evaluate.summarise({"x_db": np.full(3, np.nan)}, rows, per_act=True, per_subject=True)
-    assert nobody == {}
+    rows = Rows(np.array([9, 9, 11]), np.array([2, 2, 2]), np.array([1, 1, 1]))
+    groups = Groups(per_act=False, per_subject=True, draws=0)
+    found = groups.summarise({"x/y_db": np.array([1.0, np.nan, 4.0])}, rows)
+    assert found == {"x/y_db": 2.5, "x/y_db/S9": 1.0, "x/y_db/S11": 4.0}
+    assert Groups(True, True, 50).summarise({"x/y_db": np.full(3, np.nan)}, rows) == {}
 
 
 def test_vertices_stand_about_the_pelvis() -> None:

@@ -53,6 +53,9 @@ rule evaluate:
         body=CONFIG.dataset.body,
         crops=each(PATHS.crops, TEST),
         prior=PATHS.checkpoint("prior"),
+        enc_dec=PATHS.checkpoint("enc_dec"),
+        embeddings=each(PATHS.embeddings, TEST),
+        pose=PATHS.checkpoint("pose"),
         checked=gate("predictions", "bodies", "fitted", "prior", subjects=TEST),
     output:
         metrics=PATHS.metrics,
@@ -72,6 +75,7 @@ rule evaluate:
     shell:
         "python -m codebase evaluate --config {input.config:q} --predictions {input.predictions:q}"
         " --bodies {input.bodies:q} --fitted {input.fitted:q} --body {input.body:q} --crops {input.crops:q} --prior {input.prior:q}"
+        " --enc-dec {input.enc_dec:q} --embeddings {input.embeddings:q} --pose {input.pose:q}"
         " --output {output.metrics:q} 2> {log:q}"
 
 
