@@ -38,6 +38,19 @@ def perceptual_file(section: EncDecConfig) -> Path | None:
     )
 
 
+def encoder_file(section: EncDecConfig) -> Path | None:
+    """The file that the encoder begins with; None: random weights.
+
+    Raises:
+        DataError: the file that enc_dec.encoder_weights names does not exist.
+    """
+    if section.encoder_weights is None:
+        return None
+    return _existing(
+        section.encoder_weights, "enc_dec.encoder_weights", "resnet50" if section.bottleneck else "resnet18"
+    )
+
+
 def _packaged() -> Path:
     package, file = IN_PACKAGE
     found = importlib.util.find_spec(package)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from codebase.config import EncDecConfig
 from codebase.errors import DataError
 from codebase.models import gaggi2019
-from codebase.models.resnet import BasicBlock, ResNet, norm_layer
+from codebase.models.resnet import IMAGENET, BasicBlock, ResNet, norm_layer
 from codebase.models.views import Latent, Rendering, rotate
 
 __all__ = ["Decoder", "Encoder", "EncoderDecoder", "Latent", "Rendering", "build", "fuse", "restore", "rotate"]
@@ -48,6 +48,9 @@ class Encoder(nn.Module):
             norm=config.norm, inputs=6 if config.encoder_background else 3,
         )  # fmt: skip
         self.sees_background = config.encoder_background
+        mean, deviation = IMAGENET if config.normalisation == "imagenet" else ((0.5,) * 3, (0.25,) * 3)
+        for name, values in (("pixel_mean", mean), ("pixel_deviation", deviation)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         side = -(-size // self.body.stride)
         self.latent = nn.Linear(self.body.channels[-1] * side * side, config.points * 3 + config.appearance)
         self.dropout = nn.Dropout(config.latent_dropout)
@@ -57,7 +60,7 @@ class Encoder(nn.Module):
 
     def forward(self, image: Float[Tensor, "b 3 size size"], background: Float[Tensor, "b 3 size size"]) -> Latent:
         """Encode images, RGB in [0, 1]; `background` is the same camera's empty scene (see encoder_background)."""
-        seen = (image - 0.5) * 4
+        seen = (image - self.get_buffer("pixel_mean")) / self.get_buffer("pixel_deviation")
         stages = self.body(torch.cat([seen, (image - background) * 4], dim=1) if self.sees_background else seen)
         code = self.rectify(self.dropout(self.latent(stages[-1].flatten(1)))).float()
         points, free = code.split([self.points * 3, code.shape[1] - self.points * 3], dim=1)

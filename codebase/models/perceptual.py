@@ -97,6 +97,7 @@ def perceptual(section: EncDecConfig) -> PerceptualLoss | None:
     path = perceptual_file(section)
     if path is None:
         return None
-    features = ResNetFeatures(section.perceptual) if section.perceptual in SHAPES else Lite0Features()
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn and overwritten: no other draw may change
+        features = ResNetFeatures(section.perceptual) if section.perceptual in SHAPES else Lite0Features()
     source = load_published(features.net, path, keys=_KEYS)
     return PerceptualLoss(features, section.perceptual_norm, f"{section.perceptual}, {source}")

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from codebase.config import Config
-from codebase.data.batches import ViewPairs
+from codebase.config import Config, EncDecConfig
+from codebase.data.batches import Stream, ViewPairs
 from codebase.data.index import read_index
+from codebase.data.paper_batches import CameraGroups, MainsAndPartners
 from codebase.data.scratch import near
 from codebase.data.store import CropStore
 from codebase.errors import ConfigError
+from codebase.models.beginning import begin_encoder
 from codebase.models.encoder_decoder import EncoderDecoder
+from codebase.models.perceptual import PerceptualLoss, perceptual
+from codebase.published import encoder_file, perceptual_file
 from codebase.training import loop, optim
 from codebase.training.average import Average
 from codebase.training.budget import left
 from codebase.training.global_norm import whole_batch_norms
+from codebase.training.notes import note
 from codebase.training.novel_views import learn_step, measure, ordered_pairs, paint_pairs
+from codebase.training.paper_lesson import learn_views, paint_views
 from codebase.training.precision import place
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
 
 VERSION = 2
+log = logging.getLogger("posemill.train_enc_dec")
 
 
 def run(
@@ -39,7 +49,8 @@ def run(
 ) -> None:
     """Train the encoder-decoder and write runs/{name}/model_{steps}.pt.
 
-    The checkpoint holds the modules `encoder` and `decoder` and, in `extra`, the size of the crops.
+    The checkpoint holds the modules `encoder` and `decoder` and, in `extra`, the size of the crops and, in words
+    (`read_note`), where published weights are from.
 
     Raises:
         UserError: inputs are missing or do not fit, or no instant has two cameras.
@@ -49,15 +60,24 @@ def run(
     device = prepare(config.runtime, section.seed)
     copies = near(crops, config.runtime.scratch)
     train, val = (CropStore(copies, read_index(path).key) for path in (index_train, index_val))
-    net = whole_batch_norms(place(_network(config, train.size), device))
+    net = _network(config, train.size)
+    sources = {"encoder": begin_encoder(net.encoder, section)}
+    network = perceptual(section)
+    if network is not None:
+        sources["perceptual"] = network.source
+        network = place(network, device)
+    for name, source in sources.items():
+        log.info("%s: %s", name, source)
+    net = whole_batch_norms(place(net, device))
     average = Average(net, section.average_decay) if section.average_decay > 0 else None
     optimizer = optim.adam(section, net)
     best = net if average is None else average.net
+    weights = [path for path in (perceptual_file(section), encoder_file(section)) if path is not None]
     pairs = ordered_pairs(val, section.validation_pairs)
-    painter = team().wrap(net, paint_pairs)
+    batches, learn = _lesson(section, net, network, train, device)
 
     def update(batch: Batch, step: int) -> dict[str, torch.Tensor]:
-        found = learn_step(painter, batch, section)
+        found = learn(batch)
         norm = optim.step(found["loss"], optimizer, section.gradient_clip)
         if average is not None:
             average.update(net, step)
@@ -70,22 +90,34 @@ def run(
         section,
         modules={"net": net} | ({} if average is None else {"average": average}),
         optimizers={"main": optimizer},
-        batches=ViewPairs(
-            train,
-            batch_size=section.batch_size,
-            seed=section.seed,
-            device=device,
-            share=team().share,
-            views=section.views,
-        ),
+        batches=batches,
         update=update,
         validate=validate if len(pairs[0]) else None,
         output=output,
-        digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops]),
+        digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops, *weights]),
         budget_s=left(budget_s, begun),
-        extra={"crop_size": torch.tensor(train.size)},
+        extra={"crop_size": torch.tensor(train.size)} | {f"{key}_source": note(said) for key, said in sources.items()},
         export={"encoder": best.encoder, "decoder": best.decoder},
     )
+
+
+def _lesson(
+    section: EncDecConfig,
+    net: EncoderDecoder,
+    network: PerceptualLoss | None,
+    store: CropStore,
+    device: torch.device,
+) -> tuple[Stream, Callable[[Batch], dict[str, torch.Tensor]]]:
+    """The batches that the section asks for, and the losses of one."""
+    how: dict[str, Any] = {
+        "batch_size": section.batch_size, "seed": section.seed, "device": device, "share": team().share,
+    }  # fmt: skip
+    if section.batches == "ours":
+        pairs = ViewPairs(store, views=section.views, **how)
+        return pairs, partial(learn_step, team().wrap(net, paint_pairs), config=section, network=network)
+    kind = MainsAndPartners if section.batches == "gaggi2019" else CameraGroups
+    learn = partial(learn_views, team().wrap(net, paint_views), config=section, network=network)
+    return kind(store, **how), learn
 
 
 def _network(config: Config, size: int) -> EncoderDecoder:

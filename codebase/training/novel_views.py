@@ -16,8 +16,11 @@ from codebase.data.batches import in_turn, runs
 from codebase.data.store import CropStore
 from codebase.metrics import masked_mse, psnr_db
 from codebase.models.encoder_decoder import EncoderDecoder, Rendering, fuse, rotate
+from codebase.models.perceptual import PerceptualLoss
 from codebase.training import losses
 from codebase.training.colour import random_maps, recolour
+from codebase.training.image_losses import image_losses
+from codebase.training.in_plane import turned_in_plane
 from codebase.training.precision import autocast
 from codebase.training.sources import Sources, draw_sources
 from codebase.training.team import team
@@ -162,28 +165,61 @@ def paint_pairs(
 Painter = Callable[[Pairs, Sources], tuple[Rendering, Tensor, Tensor]]
 
 
-def learn_step(painter: Painter, batch: Mapping[str, Tensor], config: EncDecConfig) -> dict[str, Tensor]:
+def learn_step(
+    painter: Painter, batch: Mapping[str, Tensor], config: EncDecConfig, network: PerceptualLoss | None = None
+) -> dict[str, Tensor]:
     """The losses of one batch: every view of a pair is painted from the other, clothes taken from the partner.
 
-    `painter` is `paint_pairs` with its network (`Team.wrap`).
+    `painter` is `paint_pairs` with its network (`Team.wrap`), `network` that of enc_dec.perceptual.
 
     L_app comes from the partner (another instant) for a share of the samples, else from the source view itself, as it
     does in use.
     """
     if config.mirror > 0:
         batch = mirrored(batch, config.mirror)
+    if config.rotation_deg > 0:
+        batch = turned_in_plane(batch, config.rotation_deg, _views(batch))
     pairs = make_pairs(batch, config.colour_augmentation)
     views = 2 * len(pairs.partner)
     seen = (each[:views] for each in (pairs.image, pairs.background, pairs.mask, pairs.has_mask))
     sources = draw_sources(*seen, config)
     with autocast(config.precision, pairs.image.device):
         painted, turned, points = painter(pairs, sources)
-    return _losses(painted, turned, points[pairs.other[:views]], pairs, config)
+    return _losses(painted, turned, points[pairs.other[:views]], pairs, config, network)
 
 
-def _losses(painted: Rendering, turned: Tensor, there: Tensor, pairs: Pairs, config: EncDecConfig) -> dict[str, Tensor]:
-    seen, mask = pairs.image[pairs.other], pairs.mask[pairs.other]
-    known = pairs.has_mask[pairs.other]
+def _losses(
+    painted: Rendering,
+    turned: Tensor,
+    there: Tensor,
+    pairs: Pairs,
+    config: EncDecConfig,
+    network: PerceptualLoss | None,
+) -> dict[str, Tensor]:
+    seen, mask, known = (each[pairs.other] for each in (pairs.image, pairs.mask, pairs.has_mask))
+    parts = painting_losses(painted, seen, mask, known, config, network)
+    parts["consistency"] = config.consistency_weight * losses.disagreement(turned, there)
+    if config.contrastive_weight > 0:
+        parts["contrast"] = config.contrastive_weight * losses.contrast(turned, there)
+    return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+
+def painting_losses(
+    painted: Rendering,
+    seen: Tensor,
+    mask: Tensor,
+    known: Tensor,
+    config: EncDecConfig,
+    network: PerceptualLoss | None = None,
+) -> dict[str, Tensor]:
+    """What is wrong with painted images, by name, already weighted.
+
+    Args:
+        painted: what the decoder gave.
+        seen: what the cameras saw (n 3 h w); `mask` of the person (n 1 h w), where it is `known` (n).
+        config: the weights.
+        network: of enc_dec.perceptual.
+    """
     # without a mask every pixel counts as the person: nothing else is known
     weight = torch.where(known[:, None, None, None], mask, torch.ones_like(mask))
     share = config.l1_share
@@ -191,13 +227,10 @@ def _losses(painted: Rendering, turned: Tensor, there: Tensor, pairs: Pairs, con
         "foreground": config.foreground_weight * losses.pixels(painted.image, seen, weight, l1_share=share),
         "background": config.background_weight * losses.pixels(painted.image, seen, 1 - weight, l1_share=share),
         "mask": config.mask_weight * _mask_loss(painted, mask, known),
-        "consistency": config.consistency_weight * losses.disagreement(turned, there),
     }
     if config.image_weight > 0:
         parts["image"] = config.image_weight * losses.pixels(painted.image, seen, torch.ones_like(mask), l1_share=share)
-    if config.contrastive_weight > 0:
-        parts["contrast"] = config.contrastive_weight * losses.contrast(turned, there)
-    return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+    return parts | image_losses(painted.image, seen, weight, config, network)
 
 
 def _mask_loss(painted: Rendering, mask: Tensor, known: Tensor) -> Tensor:

@@ -1,0 +1,72 @@
+"""What an encoder begins with: random weights, or a ResNet's published ones where names and shapes are its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from codebase.config import EncDecConfig
+from codebase.errors import DataError
+from codebase.models.resnet import SHAPES, read_published
+from codebase.provenance import file_digest
+from codebase.published import encoder_file
+
+_KEY = "enc_dec.encoder_weights"
+
+
+def begin_encoder(encoder: nn.Module, section: EncDecConfig) -> str:
+    """Load what the section names into the encoder's `body`; says what it begins with, for logs and metrics.
+
+    Raises:
+        DataError: the file is missing, or of another network than the encoder's body. Nothing of it is loaded then.
+    """
+    path = encoder_file(section)
+    if path is None:
+        return f"random weights ({_KEY} is null)"
+    said = load_body(encoder.get_submodule("body"), path)
+    rest = sorted({name.partition(".")[0] for name, _ in encoder.named_parameters()} - {"body"})
+    return f"{said}; random: {', '.join(rest) or 'nothing'}"
+
+
+def load_body(body: nn.Module, path: Path, *, random: tuple[str, ...] = ()) -> str:
+    """Load published weights into a network that has no more than the file's names, with the file's shapes.
+
+    The first convolution may see further channels after RGB: their weights are zero, so that it begins as the file's.
+
+    Args:
+        body: a ResNet, or a part of one with its names.
+        path: torchvision's state dict.
+        random: parts of the body that the file lacks and that stay as they are.
+
+    Raises:
+        DataError: the file is missing or unreadable, or of another network. Nothing of it is loaded then.
+    """
+    found = read_published(path, _KEY)
+    own = {name: value for name, value in body.state_dict().items() if name.split(".")[0] not in random}
+    further = own["conv1.weight"].shape[1] - 3
+    if further > 0 and "conv1.weight" in found:
+        found["conv1.weight"] = _wider(found["conv1.weight"], further)
+    # older files do not count batches, which nothing reads
+    own = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    wrong = [name for name, value in own.items() if name not in found or found[name].shape != value.shape]
+    if wrong:
+        shapes = ", ".join(f"{name} {list(blocks)}" for name, (blocks, _) in SHAPES.items())
+        raise DataError(
+            f"The weights are of another network than the encoder: {len(wrong)} of {len(own)} names or shapes differ, "
+            f"the first: {wrong[0]}.",
+            where=path,
+            expected="enc_dec.encoder_widths [64, 128, 256, 512], with encoder_blocks and bottleneck of the file's "
+            f"network: {shapes}",
+            mend=f"name the right file in {_KEY}, or the file's network in those keys",
+        )
+    body.load_state_dict({name: found[name] for name in own}, strict=False)
+    parts = [f"{path.name} (sha256 {file_digest(path)}): {len(own)} tensors of {len(found)}"]
+    parts += [f"zero: {further} channels of conv1 that the file lacks"] * (further > 0)
+    parts += [f"random: {', '.join(random)}"] * bool(random)
+    return "; ".join(parts)
+
+
+def _wider(weight: Tensor, further: int) -> Tensor:
+    return torch.cat([weight, weight.new_zeros(len(weight), further, *weight.shape[2:])], dim=1)
