@@ -46,6 +46,12 @@ MEANINGS = {
     "kept_share": ("kept", "share of the fitted frames that are explained well enough to be used"),
 }  # fmt: skip
 
+# values that are words
+WORDS = {
+    "encoder_begins_with": "first weights of the encoder",
+    "perceptual_network": "network trained on ImageNet by whose features painted images were compared",
+}
+
 BASELINES = {
     "mean_pose_": "the mean pose of the labelled subjects",
     "mean_body_": "the mean body in the mean pose",
@@ -170,6 +176,8 @@ def meaning(key: str) -> str:
     _, _, name = key.partition("/")
     if name in MEANINGS:
         return MEANINGS[name][1]
+    if name in WORDS:
+        return WORDS[name]
     for prefix, text in BASELINES.items():
         base = name.removeprefix(prefix)
         if name.startswith(prefix) and base in MEANINGS:

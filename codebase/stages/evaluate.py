@@ -1,5 +1,7 @@
 """Figures on the test split: metrics.json, one flat object whose names carry protocol and unit.
 
+Two values are words, of what the encoder-decoder was made with: `enc_dec/encoder_begins_with`, `perceptual_network`.
+
 Where no true bodies exist (a tree without SMPL parameters) vertex figures are left out, never zero.
 """
 
@@ -28,9 +30,10 @@ from codebase.stages import _body_figures as figures
 from codebase.stages._fit_figures import fit_figures
 from codebase.stages._groups import Groups, PerSample, Rows
 from codebase.stages._representation import representation_figures
+from codebase.training.notes import sources
 from codebase.training.state import load_checkpoint
 
-VERSION = 4
+VERSION = 5
 log = logging.getLogger("posemill.evaluate")
 M_TO_MM = 1000.0
 _KEY = ("subject", "action", "subaction", "camera", "frame")
@@ -63,8 +66,8 @@ def run(
         prior: the prior's checkpoint, whose held-out figures are repeated; None: they are left out.
         fitted: bodies/S{n}.h5 of the test subjects. Where there are true bodies the fits are measured; where there are
             none vertex errors are against the fits, and named so (against_fitted/...).
-        enc_dec: checkpoint of the encoder-decoder, of which is measured how well it keeps pose and looks apart; None,
-            or without crops or embeddings: that is left out.
+        enc_dec: checkpoint of the encoder-decoder, which says from which published weights it was made, and of which
+            is measured how well it keeps pose and looks apart; None, or without crops or embeddings: that is left out.
         embeddings: of the test subjects, by `enc_dec`.
         pose: checkpoint of the pose network, for what a change of colour does to poses.
 
@@ -113,7 +116,8 @@ def run(
         found |= prior_figures(prior)
     if not np.isfinite(list(found.values())).all():
         raise DataError("A figure is not finite.", where=predictions, mend="delete it and run predict again")
-    write_json(output, found)
+    words = {} if enc_dec is None else sources(load_checkpoint(enc_dec).extra)
+    write_json(output, found | {f"enc_dec/{name}": said for name, said in words.items()})
     log.info("wrote %d figures to %s", len(found), output)
 
 

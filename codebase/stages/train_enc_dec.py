@@ -61,10 +61,10 @@ def run(
     copies = near(crops, config.runtime.scratch)
     train, val = (CropStore(copies, read_index(path).key) for path in (index_train, index_val))
     net = _network(config, train.size)
-    sources = {"encoder": begin_encoder(net.encoder, section)}
+    sources = {"encoder_begins_with": begin_encoder(net.encoder, section)}
     network = perceptual(section)
     if network is not None:
-        sources["perceptual"] = network.source
+        sources["perceptual_network"] = network.source
         network = place(network, device)
     for name, source in sources.items():
         log.info("%s: %s", name, source)
@@ -96,7 +96,7 @@ def run(
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops, *weights]),
         budget_s=left(budget_s, begun),
-        extra={"crop_size": torch.tensor(train.size)} | {f"{key}_source": note(said) for key, said in sources.items()},
+        extra={"crop_size": torch.tensor(train.size)} | {name: note(said) for name, said in sources.items()},
         export={"encoder": best.encoder, "decoder": best.decoder},
     )
 

@@ -58,7 +58,7 @@ def image_losses(
 def over(maps: Maps, weight: Weight) -> Float[Tensor, ""]:
     """Mean of maps of errors, each sample over its own weights (as `losses.pixels`), brought to each map's size."""
     return torch.stack(
-        [losses.weighted(error, F.adaptive_avg_pool2d(weight, error.shape[-2:])) for error in maps]
+        [losses.weighted(error, F.adaptive_avg_pool2d(weight, (error.shape[2], error.shape[3]))) for error in maps]
     ).mean()  # fmt: skip
 
 

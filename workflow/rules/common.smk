@@ -26,6 +26,7 @@ from codebase.failures import (
     wants_a_person,
 )
 from codebase.paths import Paths
+from codebase.published import encoder_file, perceptual_file
 from codebase.schedulers import refusal_hint, require_scheduler
 from codebase.shared_data import require_same_data
 
@@ -68,6 +69,8 @@ def require_files():
                 where=path,
                 mend=where_to_get(path) if key == "dataset.body" else f"correct {key}",
             )
+    perceptual_file(CONFIG.enc_dec)
+    encoder_file(CONFIG.enc_dec)
 
 
 def require_tree():
