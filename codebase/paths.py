@@ -100,7 +100,8 @@ class Paths:
         return self.data_root / "crops" / f"S{subject}.h5"
 
     def embeddings(self, subject: int | str) -> Path:
-        return self.root / "embeddings" / self.config.enc_dec.name / f"S{subject}.pkl"
+        suffix = {"pickle": ".pkl", "hdf5": ".h5"}[self.config.embed.format]
+        return self.root / "embeddings" / self.config.enc_dec.name / f"S{subject}{suffix}"
 
     def run_dir(self, stage: str) -> Path:
         """Folder of a training run; `stage` is the config's section: enc_dec, pose, prior, smpl or hmr."""

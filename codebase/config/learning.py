@@ -194,6 +194,10 @@ class EmbedConfig(Section):
     """Embedding with the frozen encoder."""
 
     batch_size: PositiveInt = 256
+    format: Literal["pickle", "hdf5"] = Field(
+        "pickle",
+        description="files S{n}.pkl, or S{n}.h5, whose codes are mapped into memory: for more rows than fit there",
+    )
 
 
 class PoseConfig(TrainConfig):

@@ -1,4 +1,4 @@
-"""Embeddings of a subject: a pickle of one dict of plain arrays, read by an unpickler that admits nothing else."""
+"""Embeddings of a subject: a pickle of a dict of plain arrays, read by an unpickler that admits no more; or HDF5."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numpy import ndarray
 
+from codebase.data import embeddings_h5
 from codebase.data.index import frame_key
 from codebase.errors import DataError
 from codebase.files import atomic_path, missing
 
-FORMAT, VERSION = "posemill.embeddings", 2
+FORMAT, VERSION = "posemill.embeddings", 3
+H5 = ".h5"
 _PLAIN = frozenset("biuf")
 
 
@@ -28,6 +30,7 @@ class Embeddings:
 
     Attributes:
         L_3d: the latent points, which turn with the camera.
+        L_3d_mirrored: the same of the mirrored images; of no points where embed.mirrored is off.
         L_app: the appearance.
         has_joints: where False, joints_im_mm is NaN.
         checkpoint_digest, crops_digest: of the files that this was made from.
@@ -35,6 +38,7 @@ class Embeddings:
 
     subject: int
     L_3d: Float32[ndarray, "rows points 3"]
+    L_3d_mirrored: Float32[ndarray, "rows mirrored 3"]
     L_app: Float32[ndarray, "rows features"]
     action: Int32[ndarray, " rows"]
     subaction: Int32[ndarray, " rows"]
@@ -58,6 +62,7 @@ class Embeddings:
 # Name of an array: its type and the shape of a row (None: any).
 _ARRAYS: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "L_3d": (np.float32, (None, 3)),
+    "L_3d_mirrored": (np.float32, (None, 3)),
     "L_app": (np.float32, (None,)),
     "action": (np.int32, ()),
     "subaction": (np.int32, ()),
@@ -70,26 +75,26 @@ _ARRAYS: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write a pickle of protocol 5, atomically."""
-    content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    """Write a pickle of protocol 5, or HDF5 where the name ends in .h5, atomically."""
+    content: dict[str, Any] = {}
     for field in fields(Embeddings):
         value = getattr(embeddings, field.name)
         content[field.name] = np.ascontiguousarray(value, _ARRAYS[field.name][0]) if field.name in _ARRAYS else value
+    if path.suffix == H5:
+        embeddings_h5.save(path, content, format_name=FORMAT, version=VERSION)
+        return
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        pickle.dump(content, handle, protocol=5)
+        pickle.dump({"format": FORMAT, "version": VERSION} | content, handle, protocol=5)
 
 
 def read_embeddings(path: Path) -> Embeddings:
-    """Read embeddings; nothing in the file is run.
+    """Read embeddings, by the name's end as pickle or HDF5 (whose codes are mapped into memory); nothing in it is run.
 
     Raises:
-        DataError: the file is missing, no pickle, holds anything but plain arrays, numbers and strings, or has
+        DataError: the file is missing, no pickle or HDF5, holds anything but plain arrays, numbers and strings, or has
             another format or wrong shapes.
     """
-    content = _load(path)
-    found = (content.pop("format", None), content.pop("version", None)) if isinstance(content, dict) else (None, None)
-    if found != (FORMAT, VERSION):
-        raise _refused(path, f"The file has format {found[0]!r} version {found[1]!r}.")
+    content = _load_h5(path) if path.suffix == H5 else _load_pickle(path)
     names = {field.name for field in fields(Embeddings)}
     if set(content) != names:
         raise _refused(path, f"Keys are missing or unknown: {', '.join(sorted(map(str, set(content) ^ names)))}.")
@@ -119,7 +124,25 @@ def _refused(path: Path, what: str) -> DataError:
     )
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 - whatever it holds is checked by the caller
+def _load_h5(path: Path) -> dict[str, Any]:
+    types = {name: kind for name, (kind, _) in _ARRAYS.items()}
+    try:
+        return embeddings_h5.load(path, types, format_name=FORMAT, version=VERSION)
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises much on a damaged file
+        raise _refused(path, f"The file is no readable HDF5 of embeddings: {type(error).__name__}: {error}") from None
+
+
+def _load_pickle(path: Path) -> dict[str, Any]:
+    content = _unpickle(path)
+    found = (content.pop("format", None), content.pop("version", None)) if isinstance(content, dict) else (None, None)
+    if found != (FORMAT, VERSION):
+        raise _refused(path, f"The file has format {found[0]!r} version {found[1]!r}.")
+    return content
+
+
+def _unpickle(path: Path) -> Any:  # noqa: ANN401 - whatever it holds is checked by the callers
     if not path.is_file():
         raise missing(path)
     try:

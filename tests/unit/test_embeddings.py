@@ -8,6 +8,7 @@ import pickle
 from datetime import date
 from fractions import Fraction
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,24 +33,80 @@ def embeddings(rows, points=4, features=3, seed=0):
     )
 
 
-@given(st.integers(0, 20), st.integers(1, 8), st.integers(1, 8))
-def test_embeddings_read_back(tmp_path_factory, rows, points, features):
-    path = tmp_path_factory.mktemp("e") / "S9.pkl"
+NAMES = pytest.mark.parametrize("name", ["S9.pkl", "S9.h5"])
+
+
+@NAMES
+@given(rows=st.integers(0, 20), points=st.integers(1, 8), features=st.integers(1, 8))
+def test_embeddings_read_back(tmp_path_factory, name, rows, points, features):
+    path = tmp_path_factory.mktemp("e") / name
     written = embeddings(rows, points, features)
     write_embeddings(path, written)
     found = read_embeddings(path)
     for field in dataclasses.fields(Embeddings):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(written, field.name))
-        assert type(getattr(found, field.name)) is type(getattr(written, field.name))
+        assert isinstance(getattr(found, field.name), type(getattr(written, field.name)))
     assert found.L_3d.flags.writeable
     found.L_3d[:] = 0
-    assert len(read_embeddings(path)) == rows
+    np.testing.assert_array_equal(read_embeddings(path).L_3d, written.L_3d)
 
 
-def test_arrays_of_any_layout_are_written(tmp_path):
+@NAMES
+def test_arrays_of_any_layout_are_written(tmp_path, name):
     written = dataclasses.replace(embeddings(6), L_3d=embeddings(12).L_3d[::2], R_world_im=np.ones((3, 3, 6)).T)
-    write_embeddings(tmp_path / "S9.pkl", written)
-    np.testing.assert_array_equal(read_embeddings(tmp_path / "S9.pkl").L_3d, written.L_3d)
+    write_embeddings(tmp_path / name, written)
+    np.testing.assert_array_equal(read_embeddings(tmp_path / name).L_3d, written.L_3d)
+
+
+def test_codes_of_hdf5_are_mapped_and_it_opens_without_us(tmp_path):
+    written = embeddings(5)
+    write_embeddings(tmp_path / "S9.h5", written)
+    assert isinstance(read_embeddings(tmp_path / "S9.h5").L_3d, np.memmap)
+    with h5py.File(tmp_path / "S9.h5") as file:
+        np.testing.assert_array_equal(file["L_app"], written.L_app)
+        assert (file.attrs["format"], file.attrs["subject"]) == ("posemill.embeddings", 9)
+
+
+def _replaced(change):
+    def spoil(file):
+        del file["L_3d"]
+        change(file)
+
+    return spoil
+
+
+SPOILT = {
+    "an external link": _replaced(lambda file: file.__setitem__("L_3d", h5py.ExternalLink("other.h5", "L_3d"))),
+    "a soft link": _replaced(lambda file: file.__setitem__("L_3d", h5py.SoftLink("/R_world_im"))),
+    "external storage": _replaced(
+        lambda file: file.create_dataset("L_3d", (5, 4, 3), "f4", external=[("/etc/hostname", 0, 240)])
+    ),
+    "a virtual dataset": _replaced(
+        lambda file: file.create_virtual_dataset("L_3d", h5py.VirtualLayout((5, 4, 3), "f4"))
+    ),
+    "chunks": _replaced(lambda file: file.create_dataset("L_3d", data=np.ones((5, 4, 3), "f4"), chunks=(1, 4, 3))),
+    "a hole": _replaced(lambda file: file.create_dataset("L_3d", (5, 4, 3), "f4")),
+    "other numbers": _replaced(lambda file: file.create_dataset("L_3d", data=np.ones((5, 4, 3)))),
+    "swapped bytes": _replaced(lambda file: file.create_dataset("L_3d", data=np.ones((5, 4, 3), ">f4"))),
+    "objects": _replaced(lambda file: file.create_dataset("L_3d", (5,), h5py.string_dtype())),
+    "a group": _replaced(lambda file: file.create_group("L_3d")),
+    "another shape": _replaced(lambda file: file.create_dataset("L_3d", data=np.ones((4, 4, 3), "f4"))),
+    "nothing": _replaced(lambda file: None),
+    "something more": lambda file: file.create_dataset("more", data=np.ones(3, "f4")),
+    "a digest of numbers": lambda file: file.attrs.__setitem__("crops_digest", 5),
+    "another version": lambda file: file.attrs.__setitem__("version", 1),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_hdf5_with_anything_else_is_refused(tmp_path, what):
+    path = tmp_path / "S9.h5"
+    write_embeddings(path, embeddings(5))
+    write_embeddings(tmp_path / "other.h5", embeddings(5))
+    with h5py.File(path, "r+") as file:
+        SPOILT[what](file)
+    with pytest.raises(DataError, match=r"(?s)S9\.h5.*posemill\.embeddings"):
+        read_embeddings(path)
 
 
 def test_it_is_a_plain_pickle_of_a_dict(tmp_path):
@@ -122,16 +179,17 @@ def test_noise_is_refused(tmp_path_factory, noise):
         read_embeddings(path)
 
 
-def test_a_file_cut_short_or_missing_is_refused(tmp_path):
-    path = tmp_path / "S9.pkl"
+@NAMES
+def test_a_file_cut_short_or_missing_is_refused(tmp_path, name):
+    path = tmp_path / name
     write_embeddings(path, embeddings(50))
     good = path.read_bytes()
     for length in range(0, len(good), 97):
         path.write_bytes(good[:length])
-        with pytest.raises(DataError, match=r"S9\.pkl"):
+        with pytest.raises(DataError, match=r"S9\."):
             read_embeddings(path)
     with pytest.raises(DataError, match="does not exist"):
-        read_embeddings(tmp_path / "gone.pkl")
+        read_embeddings(tmp_path / f"gone{path.suffix}")
 
 
 def test_a_hostile_file_cannot_change_how_the_next_one_is_read(tmp_path):

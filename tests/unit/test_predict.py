@@ -17,6 +17,7 @@ from codebase import metrics
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import EncDecConfig
 from codebase.data.bodies import Bodies, bodies_in_im
+from codebase.data.embeddings import read_embeddings, write_embeddings
 from codebase.data.exports import Predicted
 from codebase.data.index import read_index
 from codebase.data.store import CropStore
@@ -24,6 +25,7 @@ from codebase.errors import DataError
 from codebase.files import read_json
 from codebase.geometry import world_to_camera
 from codebase.models import encoder_decoder, hmr, pose, smpl
+from codebase.paths import Paths
 from codebase.skeleton import H36M
 from codebase.stages import evaluate, predict
 from codebase.stages._groups import Groups, Rows
@@ -162,6 +164,18 @@ def test_predictions_repeat(people: People, arguments: dict, predicted: Path, tm
     predict.run(people.config, **(arguments | {"output": again, "csv": tmp_path / "r.csv", "meshes": tmp_path / "m"}))
     with h5py.File(predicted) as first, h5py.File(again) as second:
         assert np.array_equal(first["hmr/rotmats"], second["hmr/rotmats"])
+
+
+def test_embeddings_as_hdf5_serve_as_well(people: People, arguments: dict, predicted: Path, tmp_path: Path) -> None:
+    section = people.config.embed.model_copy(update={"format": "hdf5"})
+    paths = Paths(people.config.model_copy(update={"embed": section, "results": tmp_path}))
+    for source, subject in zip(arguments["embeddings"], (9, 11), strict=True):
+        write_embeddings(paths.embeddings(subject), read_embeddings(source))
+    other = {"embeddings": [paths.embeddings(9), paths.embeddings(11)], "output": tmp_path / "p.h5"}
+    assert {path.suffix for path in other["embeddings"]} == {".h5"}
+    predict.run(people.config, **(arguments | other | {"csv": tmp_path / "r.csv", "meshes": tmp_path / "m"}))
+    with h5py.File(predicted) as first, h5py.File(tmp_path / "p.h5") as second:
+        assert np.array_equal(first["pose/joints_im_mm"], second["pose/joints_im_mm"])
 
 
 def test_other_crops_are_refused(people: People, arguments: dict, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The self-supervised representation: learn novel views, then embed every subject.
 
 INPUTS: {root}/index_{train,val}.h5, {root}/crops/S{subject}.h5
-OUTPUTS: {root}/runs/{enc_dec.name}/model_{steps}.pt, {root}/embeddings/{enc_dec.name}/S{subject}.pkl
+OUTPUTS: {root}/runs/{enc_dec.name}/model_{steps}.pt, {root}/embeddings/{enc_dec.name}/S{subject}.{pkl,h5}
 Steps: train_enc_dec -> embed
 """
 
