@@ -11,7 +11,7 @@ import numpy as np
 
 from codebase.files import create_h5, open_h5
 
-_MAPPED = ("L_3d", "L_app")
+_MAPPED = ("L_3d", "L_3d_mirrored", "L_app")
 
 
 def save(path: Path, content: Mapping[str, Any], *, format_name: str, version: int) -> None:
