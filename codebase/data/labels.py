@@ -22,6 +22,11 @@ def subject_of(key: Int64[ndarray, " rows"]) -> Int64[ndarray, " rows"]:
     return key // (10_000 * KEYS_PER_SEQUENCE)
 
 
+def extent(key: Int64[ndarray, " rows"]) -> tuple[int, int]:
+    """How many rows there are, and of how many sequences."""
+    return len(key), len(np.unique(sequence_of(key)))
+
+
 def labelled(
     key: Int64[ndarray, " rows"],
     known: Bool[ndarray, " rows"],

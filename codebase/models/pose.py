@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from codebase.config import ImagePoseConfig, PoseConfig
 from codebase.errors import DataError
+from codebase.models.augment import mirror_joints
+from codebase.models.pose2018 import PoseMlp2018
 from codebase.skeleton import H36M
 
 FLOOR = 0.1  # smallest scale of a point, relative to the mean over points
@@ -28,7 +30,7 @@ class PoseNet(nn.Module):
     `linear`, joints as weighted sums of the latent points (turns exactly as the points turn), and `deep`, an MLP.
 
     Args:
-        config: width, depth, dropout, members.
+        config: width, depth, dropout, members; of PoseConfig also whether it learned from mirrored images.
         points: points of L_3d.
     """
 
@@ -42,6 +44,7 @@ class PoseNet(nn.Module):
         self.register_buffer("mean_mm", torch.zeros(len(H36M), 3))
         self.register_buffer("spread_mm", torch.ones(()))
         self.members = nn.ModuleList(_Member(config, points) for _ in range(config.members))
+        self.mirrors = isinstance(config, PoseConfig) and config.mirror > 0
 
     def standardise(
         self, points: Float[Tensor, "rows points 3"], joints_im_mm: Float[Tensor, "labelled joints 3"]
@@ -82,7 +85,12 @@ class _Member(nn.Module):
         return turning + self.deep(scaled).unflatten(1, (-1, 3))
 
 
-def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PoseNet:
+def build(config: PoseConfig, points: int) -> PoseNet | PoseMlp2018:
+    """The network that the section names, its weights random, for `points` points of L_3d."""
+    return PoseNet(config, points) if config.network == "ours" else PoseMlp2018(config, points)
+
+
+def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PoseNet | PoseMlp2018:
     """The network of a checkpoint (its `config` and part "pose"), frozen and in eval mode.
 
     Raises:
@@ -91,11 +99,39 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PoseNet
     if "scale" not in weights:
         raise DataError("The checkpoint holds no pose network.", expected="a checkpoint of the stage train_pose")
     try:
-        net = PoseNet(PoseConfig.model_validate(config), len(weights["scale"]))
+        net = build(PoseConfig.model_validate(config), len(weights["scale"]))
         net.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
-        raise DataError(f"The checkpoint does not fit its pose network: {error}") from None
+        raise DataError(
+            f"The checkpoint does not fit its pose network, {config.get('network', 'ours')}: {error}"
+        ) from None
     return net.requires_grad_(False).eval()
+
+
+def pose_of(
+    net: PoseNet | PoseMlp2018, points: Float[Tensor, "b points 3"], mirrored: Float[Tensor, "b mirrored 3"]
+) -> Float[Tensor, "b joints 3"]:
+    """Root-centred joints in the im frame, mm: of a network that learned from mirrored images, averaged with those of
+    the mirror image, turned back (the flip test of 2D pose estimation).
+
+    Args:
+        net: in eval mode.
+        points: L_3d.
+        mirrored: L_3d of the mirrored images; may have no points if the network needs none.
+
+    Raises:
+        DataError: it needs them and there are none.
+    """
+    if not net.mirrors:
+        joints: Tensor = net(points)
+        return joints
+    if not mirrored.shape[1]:
+        raise DataError(
+            "The pose network averages over an image and its mirror image, and the embeddings hold none of the latter.",
+            expected="L_3d_mirrored in the embeddings",
+            mend="set embed.mirrored to true, or pose.mirror to 0 and train again",
+        )
+    return (net(points) + mirror_joints(net(mirrored))) / 2
 
 
 def vertical_turns(R_world_im: Float[Tensor, "b 3 3"], angle_rad: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:

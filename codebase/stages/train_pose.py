@@ -17,20 +17,23 @@ from codebase.config import Config, PoseConfig
 from codebase.data.batches import Frames
 from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
-from codebase.data.labels import labelled
+from codebase.data.labels import extent, labelled
 from codebase.errors import DataError
+from codebase.models.augment import mirror_joints, mirror_rotations
 from codebase.models.encoder_decoder import rotate
-from codebase.models.pose import PoseNet, vertical_turns
-from codebase.training import loop, losses, optim
+from codebase.models.pose import PoseNet, build, pose_of, vertical_turns
+from codebase.models.pose2018 import PoseMlp2018
+from codebase.training import loop, optim
 from codebase.training.budget import left
+from codebase.training.pose_error import pose_error
 from codebase.training.pose_figures import pose_figures
 from codebase.training.precision import autocast
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
 
-VERSION = 1
-COLUMNS = ("L_3d", "joints_im_mm", "R_world_im")
+VERSION = 2
+COLUMNS = ("L_3d", "L_3d_mirrored", "joints_im_mm", "R_world_im")
 
 
 def run(
@@ -45,7 +48,8 @@ def run(
     """Train the pose network and write runs/{name}/model_{steps}.pt.
 
     Labels are read of `pose.label_subjects` in the training split alone; other subjects of it give statistics of the
-    embedding. The checkpoint holds the module `pose` and, in `extra`, `mean_joints_im_mm` (17, 3) of the labelled rows.
+    embedding. The checkpoint holds the module `pose` and, in `extra`, of the labelled
+    rows `mean_joints_im_mm` (17, 3) and `labelled`, how many they are, of how many sequences.
 
     Raises:
         UserError: inputs are missing or do not fit, or the labelled subjects have no row with known joints.
@@ -62,19 +66,19 @@ def run(
     rows = np.flatnonzero(chosen)
     val = {name: values[torch.from_numpy(known(val))] for name, values in val.items()}
     joints = train["joints_im_mm"][rows]
-    net = PoseNet(section, train["L_3d"].shape[1])
-    net.standardise(train["L_3d"], joints)
+    net = build(section, train["L_3d"].shape[1])
+    net.standardise(train["L_3d"], joints if not section.mirror else torch.cat([joints, mirror_joints(joints)]))
     net = net.to(device)
     optimizer = optim.adam(section, net)
-    each = team().wrap(net, PoseNet.each)
+    each = team().wrap(net, type(net).each)
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
         points, target = augment(batch, section)
         with autocast(section.precision, device):
             seen = each(points)
-        error = losses.mean_distance(seen.flatten(0, 1), target.repeat(section.members, 1, 1))
-        norm = optim.step(error / net.spread_mm, optimizer, section.gradient_clip)
-        return {"mpjpe_mm": error.detach(), "gradient_norm": norm}
+        error, distance_mm = pose_error(seen, target, net.spread_mm, section.loss)
+        norm = optim.step(error, optimizer, section.gradient_clip)
+        return {"mpjpe_mm": distance_mm.detach(), "gradient_norm": norm}
 
     mean = joints.mean(dim=0)
     loop.fit(
@@ -94,7 +98,7 @@ def run(
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *embeddings]),
         budget_s=left(budget_s, begun),
-        extra={"mean_joints_im_mm": mean},
+        extra={"mean_joints_im_mm": mean, "labelled": torch.tensor(extent(train["key"].numpy()[rows]))},
     )
 
 
@@ -123,14 +127,18 @@ def known(rows: dict[str, Tensor]) -> Bool[ndarray, " rows"]:
 
 
 def augment(batch: Batch, config: PoseConfig) -> tuple[Tensor, Tensor]:
-    """L_3d and target, turned together about the world's vertical; noise on L_3d.
+    """L_3d and target, mirrored, and turned together about the world's vertical; noise on L_3d.
 
     The encoder has learned that its points turn with the camera, so the turned pair is as true as the first one.
     """
-    points, target = batch["L_3d"], batch["joints_im_mm"]
+    points, target, world = batch["L_3d"], batch["joints_im_mm"], batch["R_world_im"]
+    if config.mirror > 0:
+        chosen = (team().rand(len(points)) < config.mirror).to(points.device)[:, None, None]
+        points = torch.where(chosen, batch["L_3d_mirrored"], points)
+        target, world = torch.where(chosen, mirror_joints(target), target), torch.where(chosen, mirror_rotations(world), world)
     if config.turn:
         angle = (team().rand(len(points)) * 2 * math.pi).to(points.device)
-        rotation = vertical_turns(batch["R_world_im"], angle)
+        rotation = vertical_turns(world, angle)
         points, target = rotate(points, rotation), rotate(target, rotation)
     if config.noise > 0:
         size = team().average(points.square().mean(dim=(0, 2), keepdim=True)).sqrt()
@@ -139,7 +147,9 @@ def augment(batch: Batch, config: PoseConfig) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def figures(net: PoseNet, rows: dict[str, Tensor], mean_mm: Tensor) -> dict[str, float]:
+def figures(net: PoseNet | PoseMlp2018, rows: dict[str, Tensor], mean_mm: Tensor) -> dict[str, float]:
     """Errors on rows, mm, and those of showing the labelled subjects' mean pose instead."""
-    predicted = torch.cat([net(part.to(net.scale.device)).cpu() for part in rows["L_3d"].split(1024)]).numpy()
+    both = zip(rows["L_3d"].split(1024), rows["L_3d_mirrored"].split(1024), strict=True)
+    device = net.scale.device
+    predicted = torch.cat([pose_of(net, one.to(device), other.to(device)).cpu() for one, other in both]).numpy()
     return pose_figures(predicted, rows["joints_im_mm"].numpy(), mean_mm.numpy())
