@@ -21,7 +21,7 @@ from codebase.files import create_h5
 from codebase.geometry import crop_intrinsics, world_to_camera
 from codebase.paths import Paths
 from codebase.render.raster import Pinhole, interpolate, rasterise, vertex_normals
-from codebase.skeleton import SMPL
+from codebase.skeleton import H36M, SMPL
 from codebase.synthetic.motion import make_clip
 from tests.trees import camera
 
@@ -150,10 +150,12 @@ class _Subject:
     def write_embeddings(self, path: Path) -> None:
         rows = self.rows()
         noise = self.rng.normal(0, 0.02, (len(rows), POINTS, 3))
+        mirrored = rows.joints_im_mm[:, H36M.mirrored] * [-1, 1, 1] / 400 + noise
         looks = np.random.default_rng(self.number).normal(0, 1, APPEARANCE)
         columns = {name: getattr(rows, name) for name in ("action", "subaction", "camera", "frame")}
         write_embeddings(path, Embeddings(
             subject=self.number, L_3d=(rows.joints_im_mm / 400 + noise).astype(np.float32),
+            L_3d_mirrored=mirrored.astype(np.float32),
             L_app=np.broadcast_to(looks, (len(rows), APPEARANCE)).astype(np.float32), **columns,
             has_joints=rows.has_joints, joints_im_mm=rows.joints_im_mm, R_world_im=rows.R_world_im,
             checkpoint_digest="none", crops_digest="none",

@@ -20,6 +20,28 @@ def latents_of(
     Raises:
         DataError: a row has no embedding, or the subjects come from different encoders.
     """
+    rows = _places(subjects, keys)
+    points = np.concatenate([item.L_3d for item in subjects])
+    appearance = np.concatenate([item.L_app for item in subjects])
+    return points[rows], appearance[rows]
+
+
+def mirrored_of(subjects: Sequence[Embeddings], keys: Int64[ndarray, " rows"]) -> Float32[ndarray, "rows mirrored 3"]:
+    """L_3d of the mirrored images of rows, in the order of `keys`; of no points where embed.mirrored was off.
+
+    Raises:
+        DataError: as `latents_of`, or some subjects have them and some not.
+    """
+    if len({item.L_3d_mirrored.shape[1] for item in subjects}) != 1:
+        raise DataError(
+            "Some embeddings hold L_3d of mirrored images, and some do not.", expected="the same of all subjects",
+            mend="run the stage embed again",
+        )  # fmt: skip
+    return np.concatenate([item.L_3d_mirrored for item in subjects])[_places(subjects, keys)]
+
+
+def _places(subjects: Sequence[Embeddings], keys: Int64[ndarray, " rows"]) -> Int64[ndarray, " rows"]:
+    """Where the rows lie, subjects one after the other."""
     encoders = {item.checkpoint_digest for item in subjects}
     if len(encoders) != 1:
         raise DataError(
@@ -37,7 +59,5 @@ def latents_of(
             expected="embeddings of all its subjects, made from crops of this very index",
             mend="run the stage embed again",
         )  # fmt: skip
-    rows = order[place]
-    points = np.concatenate([item.L_3d for item in subjects])
-    appearance = np.concatenate([item.L_app for item in subjects])
-    return points[rows], appearance[rows]
+    places: Int64[ndarray, " rows"] = order[place]
+    return places

@@ -35,6 +35,13 @@ def mirror_joints(joints: Float[Tensor, "batch 17 3"]) -> Float[Tensor, "batch 1
     return joints[:, order] * torch.tensor([-1.0, 1.0, 1.0], device=joints.device)
 
 
+def mirror_rotations(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations of a world seen in a mirror, conjugated by diag(-1, 1, 1): of R_world_im the flipped image's, where the
+    mirrored world keeps its vertical (z)."""
+    sign = torch.tensor([-1.0, 1.0, 1.0], device=rotation.device, dtype=rotation.dtype)
+    return rotation * sign[:, None] * sign
+
+
 def mirror_places(places: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 2"]:
     """Places of the Human3.6M joints in a crop from -1 to 1, as the flipped image shows them."""
     order = torch.tensor(H36M.mirrored, device=places.device)

@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from codebase.config import Config
+from codebase.config import Config, EmbedConfig
 from codebase.data.batches import in_turn
 from codebase.data.embeddings import Embeddings, write_embeddings
 from codebase.data.store import CropStore
-from codebase.errors import DataError
-from codebase.models.encoder_decoder import Encoder, restore
 from codebase.provenance import file_digest
+from codebase.training.encoders import load_enc_dec
 from codebase.training.novel_views import as_image
 from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
-from codebase.training.state import load_checkpoint
 
-VERSION = 3
+VERSION = 4
 
 
 def run(config: Config, *, checkpoint: Path, crops: Path, output: Path) -> None:
     """Embed one subject, in eval mode, rows as in its crops.
 
     Raises:
-        DataError: an input is missing or of another format, or the crops have another size than the encoder's.
+        DataError: an input is missing or of another format, or the checkpoint is of another network or size of crops
+            than the config's.
     """
     device = prepare(config.runtime, 0)
     store = CropStore([crops])
-    found = load_checkpoint(checkpoint)
-    size = int(found.extra["crop_size"]) if "crop_size" in found.extra else store.size
-    if size != store.size:
-        raise DataError(
-            f"The encoder was trained on crops of {size} px, these have {store.size} px.",
-            where=crops, expected=f"crops of {size} px", mend="train the encoder on these crops, or cut them again",
-        )  # fmt: skip
-    encoder = place(restore(found.config, found.model, size).encoder, device)
-    points, appearance = _encode(encoder, store, config.embed.batch_size, found.config["precision"], device)
+    net, found = load_enc_dec(checkpoint, config.enc_dec, store.size, crops=crops)
+    encoder = place(net.encoder, device)
+    section, precision = config.embed, found.config["precision"]
+    points, mirrored, appearance = _encode(encoder, store, section, precision, device)
     write_embeddings(
         output,
         Embeddings(
             subject=int(next(iter(store.digests))),
             L_3d=points,
+            L_3d_mirrored=mirrored,
             L_app=appearance,
             action=store.action,
             subaction=store.subaction,
@@ -61,25 +56,24 @@ def run(config: Config, *, checkpoint: Path, crops: Path, output: Path) -> None:
 
 @torch.inference_mode()
 def _encode(
-    encoder: Encoder,
-    store: CropStore,
-    batch_size: int,
-    precision: Literal["auto", "fp32", "bf16"],
-    device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
-    """L_3d (rows, points, 3) and L_app (rows, features), float32."""
-    points, appearance = [], []
-    for rows in in_turn(np.arange(len(store)), batch_size):
-        seen = store.gather(rows, ("image", "background"))
-        image, background = (as_image(seen[name].to(device)) for name in ("image", "background"))
+    encoder: nn.Module, store: CropStore, section: EmbedConfig, precision: Precision, device: torch.device
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """L_3d and L_3d of the mirrored images (rows, points or 0, 3), L_app (rows, features), float32."""
+
+    def encode(image: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with autocast(precision, device):
             latent = encoder(image, background)
-        points.append(latent.points.float().cpu().numpy())
-        appearance.append(latent.appearance.float().cpu().numpy())
-    if not points:
+            if not section.mirrored:
+                return latent.points, latent.points[:, :0], latent.appearance
+            return latent.points, encoder(image.flip(-1), background.flip(-1)).points, latent.appearance
+
+    parts = []
+    for rows in in_turn(np.arange(len(store)), section.batch_size):
+        seen = store.gather(rows, ("image", "background"))
+        image, background = (as_image(seen[name].to(device)) for name in ("image", "background"))
+        parts.append([each.float().cpu().numpy() for each in encode(image, background)])
+    if not parts:
         nothing = torch.zeros(1, 3, store.size, store.size, device=device)
-        latent = encoder(nothing, nothing)
-        return np.zeros((0, *latent.points.shape[1:]), np.float32), np.zeros(
-            (0, latent.appearance.shape[1]), np.float32
-        )
-    return np.concatenate(points), np.concatenate(appearance)
+        parts = [[each.float().cpu().numpy()[:0] for each in encode(nothing, nothing)]]
+    points, mirrored, appearance = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return points, mirrored, appearance

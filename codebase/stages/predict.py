@@ -20,16 +20,18 @@ from codebase.data.batches import CropStore, in_turn
 from codebase.data.embeddings import read_embeddings
 from codebase.data.exports import KEYS, Predicted, camera_frame, write_meshes, write_results
 from codebase.data.index import Index, read_index
-from codebase.data.latents import latents_of
+from codebase.data.latents import latents_of, mirrored_of
 from codebase.errors import DataError
 from codebase.files import create_h5
-from codebase.models.encoder_decoder import restore as restore_enc_dec
+from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.models.hmr import bodies_of
 from codebase.models.hmr import restore as restore_hmr
+from codebase.models.pose import pose_of
 from codebase.models.pose import restore as restore_pose
 from codebase.models.smpl import restore as restore_smpl
 from codebase.provenance import file_digest
 from codebase.skeleton import H36M_CAMERAS
+from codebase.training.encoders import load_enc_dec, require_same_encoder
 from codebase.training.novel_views import as_image, measure, ordered_pairs, paint
 from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
@@ -74,11 +76,15 @@ def run(
     index = read_index(index_test)
     store = CropStore(crops, index.key)
     batch_size = config.predict.batch_size
-    found = {name: load_checkpoint(path) for name, path in
-             {"enc_dec": enc_dec, "pose": pose, "smpl": smpl, "hmr": hmr}.items()}  # fmt: skip
+    net, trained = load_enc_dec(enc_dec, config.enc_dec, store.size)
+    found = {name: load_checkpoint(path) for name, path in {"pose": pose, "smpl": smpl, "hmr": hmr}.items()}
     layer = BodyLayer(load_body(body)).to(device)
-    points, appearance = latents_of([read_embeddings(path) for path in embeddings], index.key)
-    latents = {"L_3d": torch.from_numpy(points), "L_app": torch.from_numpy(appearance)}
+    subjects = [read_embeddings(path) for path in embeddings]
+    for name, path in (("pose", pose), ("smpl", smpl)):
+        require_same_encoder(found[name], path, subjects)
+    names = ("L_3d", "L_app", "L_3d_mirrored")
+    found_latents = (*latents_of(subjects, index.key), mirrored_of(subjects, index.key))
+    latents = dict(zip(names, map(torch.from_numpy, found_latents), strict=True))
     predictor = Predictor(store, latents, layer, device, batch_size)
     bodies = {"smpl": predictor.smpl(found["smpl"]), "hmr": predictor.hmr(found["hmr"])}
     with create_h5(output, format_name=FORMAT) as file:
@@ -93,7 +99,7 @@ def run(
         for name, bodies_found in bodies.items():
             bodies_found.write(file, f"{name}/")
         _write_baseline(file, found, layer)
-        _write_novel_views(file, found["enc_dec"], store, device, config)
+        _write_novel_views(file, place(net, device), trained.config["precision"], store, config)
     rows = camera_frame(bodies["hmr"], store, layer)
     # a rig of somebody's own has cameras 1 to 4 too, which are not Human3.6M's
     own = config.dataset.kind == "extract" and config.extract.door == "rig"
@@ -119,7 +125,8 @@ class Predictor:
     def pose(self, found: Checkpoint) -> Float[ndarray, "rows 17 3"]:
         """Joints of the pose network, mm, root-centred, im frame."""
         net = restore_pose(found.config, found.part("pose")).to(self.device)
-        return self._each(lambda rows: net(self.latents["L_3d"][rows].to(self.device)).cpu()).numpy()
+        both = (self.latents["L_3d"], self.latents["L_3d_mirrored"])
+        return self._each(lambda rows: pose_of(net, *(each[rows].to(self.device) for each in both)).cpu()).numpy()
 
     def smpl(self, found: Checkpoint) -> Predicted:
         """Bodies of the head on embeddings."""
@@ -179,10 +186,9 @@ def _write_baseline(file: h5py.File, found: Mapping[str, Checkpoint], layer: Bod
 
 
 def _write_novel_views(
-    file: h5py.File, found: Checkpoint, store: CropStore, device: torch.device, config: Config
+    file: h5py.File, net: EncoderDecoder, precision: str, store: CropStore, config: Config
 ) -> None:
     """Every test image from every other camera of its instant; appearance from the image itself."""
-    net = place(restore_enc_dec(found.config, found.model, store.size), device)
     source, target = ordered_pairs(store)
     if not len(source):
         raise DataError(
@@ -190,7 +196,6 @@ def _write_novel_views(
             where=config.dataset.root or "dataset",
             mend="add cameras to dataset.cameras or subjects to split.test, or see the index' exclusions",
         )
-    precision = found.config["precision"]
     errors = measure(net, store, source, target, precision=precision, batch_size=config.predict.batch_size)
     group = file.create_group("novel_view")
     group["source"], group["target"] = source.astype(np.int32), target.astype(np.int32)

@@ -7,8 +7,9 @@ import torch
 
 from codebase.config import PoseConfig
 from codebase.errors import DataError
+from codebase.models.augment import mirror_joints, mirror_rotations
 from codebase.models.encoder_decoder import rotate
-from codebase.models.pose import PoseNet, restore, vertical_turns
+from codebase.models.pose import PoseNet, pose_of, restore, vertical_turns
 from codebase.stages.train_pose import augment, figures
 from codebase.training import losses, optim
 
@@ -33,13 +34,46 @@ def test_turns_are_about_the_worlds_vertical():
 def test_embedding_and_target_turn_together():
     batch = {"L_3d": torch.randn(8, 17, 3), "R_world_im": rotations(8)}
     batch["joints_im_mm"] = 1000 * batch["L_3d"]
-    points, target = augment(batch, PoseConfig(turn=True, noise=0.0))
+    points, target = augment(batch, PoseConfig(turn=True, noise=0.0, mirror=0.0))
     torch.testing.assert_close(1000 * points, target, atol=1e-2, rtol=1e-4)
     assert (points - batch["L_3d"]).abs().mean() > 0.1
-    still, _ = augment(batch, PoseConfig(turn=False, noise=0.0))
+    still, _ = augment(batch, PoseConfig(turn=False, noise=0.0, mirror=0.0))
     assert torch.equal(still, batch["L_3d"])
-    noisy, _ = augment(batch, PoseConfig(turn=False, noise=0.5))
+    noisy, _ = augment(batch, PoseConfig(turn=False, noise=0.5, mirror=0.0))
     assert (noisy - still).square().mean().sqrt() == pytest.approx(0.5 * still.square().mean().sqrt().item(), rel=0.2)
+
+
+def test_mirrored_samples_are_samples_of_a_mirrored_world():
+    """Points that are the joints stay so, mirrored and turned; the vertical of a mirrored row is the mirrored one."""
+    torch.manual_seed(0)
+    batch = {"L_3d": torch.randn(200, 17, 3), "R_world_im": rotations(200)}
+    batch["joints_im_mm"] = 1000 * batch["L_3d"]
+    batch["L_3d_mirrored"] = mirror_joints(batch["L_3d"])
+    points, target = augment(batch, PoseConfig(turn=True, noise=0.0, mirror=1.0))
+    torch.testing.assert_close(1000 * points, target, atol=1e-2, rtol=1e-4)
+    up = batch["R_world_im"][:, :, 2:] * torch.tensor([-1.0, 1.0, 1.0])[:, None]
+    torch.testing.assert_close(target @ up, 1000 * batch["L_3d_mirrored"] @ up, atol=2e-2, rtol=1e-4)
+    points, _ = augment(batch, PoseConfig(turn=False, noise=0.0, mirror=0.5))
+    mirrored = (points == batch["L_3d_mirrored"]).all(dim=2).all(dim=1)
+    assert 60 < mirrored.sum() < 140
+    assert torch.equal(points[~mirrored], batch["L_3d"][~mirrored])
+
+
+def test_a_mirror_undoes_itself_and_turns_the_other_way():
+    turn = vertical_turns(torch.eye(3).expand(4, 3, 3), torch.linspace(-2, 2, 4))
+    torch.testing.assert_close(mirror_rotations(turn), turn.transpose(1, 2))
+    torch.testing.assert_close(mirror_rotations(mirror_rotations(turn)), turn)
+
+
+def test_the_pose_of_an_image_and_of_its_mirror_image_are_mirror_images():
+    torch.manual_seed(0)
+    points, mirrored = torch.randn(2, 5, 6, 3)
+    net = PoseNet(PoseConfig(**SMALL), 6).eval()
+    torch.testing.assert_close(pose_of(net, points, mirrored), mirror_joints(pose_of(net, mirrored, points)))
+    alone = PoseNet(PoseConfig(**SMALL, mirror=0.0), 6).eval()
+    assert torch.equal(pose_of(alone, points, mirrored[:, :0]), alone(points))
+    with pytest.raises(DataError, match=r"embed\.mirrored"):
+        pose_of(net, points, mirrored[:, :0])
 
 
 def test_the_linear_part_turns_with_its_input():
@@ -68,7 +102,7 @@ def test_it_fits_and_the_root_stays_at_zero():
     net = PoseNet(config, 17)
     net.standardise(points, joints)
     optimizer = optim.adam(config, net)
-    rows = {"L_3d": points, "joints_im_mm": joints}
+    rows = {"L_3d": points, "L_3d_mirrored": mirror_joints(points), "joints_im_mm": joints}
     before = figures(net, rows, joints.mean(dim=0))["mpjpe_mm"]
     for _ in range(150):
         error = losses.mean_distance(net.each(points).flatten(0, 1), joints.repeat(2, 1, 1))
@@ -95,6 +129,6 @@ def test_restoring():
 def test_angles_cover_the_circle():
     batch = {"L_3d": torch.tensor([[[1.0, 0, 0]]]).repeat(400, 1, 1), "joints_im_mm": torch.zeros(400, 17, 3)}
     batch["R_world_im"] = torch.eye(3).expand(400, 3, 3)
-    points, _ = augment(batch, PoseConfig(turn=True, noise=0.0))
+    points, _ = augment(batch, PoseConfig(turn=True, noise=0.0, mirror=0.0))
     angle = torch.atan2(points[:, 0, 1], points[:, 0, 0])
     assert all(((angle > low) & (angle < low + math.pi / 2)).float().mean() > 0.15 for low in (-math.pi, -1.6, 0, 1.5))
