@@ -46,9 +46,8 @@ def encoder_file(section: EncDecConfig) -> Path | None:
     """
     if section.encoder_weights is None:
         return None
-    return _existing(
-        section.encoder_weights, "enc_dec.encoder_weights", "resnet50" if section.bottleneck else "resnet18"
-    )
+    bottleneck = section.bottleneck or section.network == "rhodin2018_resnet50"
+    return _existing(section.encoder_weights, "enc_dec.encoder_weights", "resnet50" if bottleneck else "resnet18")
 
 
 def _packaged() -> Path:

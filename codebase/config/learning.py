@@ -11,7 +11,7 @@ from codebase.config.base import Section
 
 Precision = Literal["auto", "fp32", "bf16"]
 Decay = Literal["cosine", "none"]
-Network = Literal["ours", "gaggi2019"]
+Network = Literal["ours", "gaggi2019", "rhodin2018_unet", "rhodin2018_resnet50"]
 ViewBatches = Literal["ours", "gaggi2019", "rhodin2018"]
 Perceptual = Literal["none", "resnet18", "resnet50", "efficientnet_lite0"]
 SilhouetteBackend = Literal["ours", "neural_renderer", "pytorch3d"]
@@ -141,7 +141,8 @@ class EncDecConfig(TrainConfig):
     )
     encoder_weights: Path | None = Field(
         None,
-        description="torchvision's state dict that the encoder begins with, a file of yours; null: random, and said so",
+        description="torchvision's state dict that the encoder begins with, a file of yours; null: random, and said so. "
+        "rhodin2018_resnet50 then leaves it as it is up to and with layer2",
     )
     normalisation: Literal["plain", "imagenet"] = Field(
         "plain", description="of the encoder's image: (x - .5) x 4, or ImageNet's mean and deviation"
@@ -157,6 +158,8 @@ class EncDecConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _published_weights_fit(self) -> EncDecConfig:
+        if self.encoder_weights is not None and self.network in ("gaggi2019", "rhodin2018_unet"):
+            raise ValueError(f"enc_dec.network {self.network} has no layers of the files that encoder_weights may name")
         if self.encoder_weights is None or self.network != "ours":
             return self
         wanted = {"stem": "imagenet", "norm": "batch", "normalisation": "imagenet"}

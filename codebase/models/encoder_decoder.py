@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from codebase.config import EncDecConfig
 from codebase.errors import DataError
-from codebase.models import gaggi2019
+from codebase.models import gaggi2019, rhodin2018
 from codebase.models.resnet import IMAGENET, BasicBlock, ResNet, norm_layer
 from codebase.models.views import Latent, Rendering, rotate
 
@@ -151,6 +151,8 @@ class Upscale(nn.Module):
 _HALVES: Mapping[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "ours": (Encoder, Decoder),
     "gaggi2019": (gaggi2019.Encoder, gaggi2019.Decoder),
+    "rhodin2018_unet": (rhodin2018.UNetEncoder, rhodin2018.Decoder),
+    "rhodin2018_resnet50": (rhodin2018.ResNetEncoder, rhodin2018.Decoder),
 }
 
 

@@ -14,30 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from codebase.config import EncDecConfig
+from codebase.models.unet2018 import channels_of_shape, side_of, two_convolutions
 from codebase.models.views import Latent, Rendering, whole
 
 WIDTHS = (64, 128, 256, 512)
 SCALE = 255 / 256  # of [0, 1] to the original's bytes over 256
-
-
-def two_convolutions(inputs: int, outputs: int, *, norm: bool) -> list[nn.Module]:
-    """Twice 3x3, BatchNorm where asked for, and ReLU; resolution stays."""
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [nn.Conv2d(channels, outputs, 3, 1, 1), *([nn.BatchNorm2d(outputs)] if norm else []), nn.ReLU()]
-    return layers
-
-
-def side_of(size: int) -> int:
-    """Side of the coarsest maps, for crops of `size` pixels.
-
-    Raises:
-        ValueError: three poolings do not divide the size.
-    """
-    halvings = len(WIDTHS) - 1
-    if size % 2**halvings:
-        raise ValueError(f"crops of {size} px cannot be halved {halvings} times, as the networks of 2018 and 2019 do")
-    return size // 2**halvings
 
 
 class Encoder(nn.Module):
@@ -72,10 +53,8 @@ class Decoder(nn.Module):
 
     def __init__(self, config: EncDecConfig, size: int) -> None:
         super().__init__()
-        self.side, self.shape_channels = side_of(size), WIDTHS[-1] - config.appearance
-        if self.shape_channels < 1:
-            raise ValueError(f"enc_dec.appearance must be below {WIDTHS[-1]} for the network gaggi2019")
-        self.unfold = nn.Linear(3 * config.points, self.shape_channels * self.side**2)
+        self.side = side_of(size)
+        self.unfold = nn.Linear(3 * config.points, channels_of_shape(WIDTHS[-1], config.appearance) * self.side**2)
         self.dropout = nn.Dropout(config.latent_dropout)
         layers: list[nn.Module] = []
         for before, after in pairwise(reversed(WIDTHS)):
