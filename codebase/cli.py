@@ -119,7 +119,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     logs = importlib.import_module("codebase.logs")
     logs.configure_logging(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     commit, start = importlib.import_module("codebase.provenance").git_commit(), time.monotonic()
-    uses_gpu = COMMANDS[options.stage].trains or options.stage in ("embed", "predict")
+    uses_gpu = COMMANDS[options.stage].trains or options.stage in ("embed", "predict", "measure_labels")
     alone = MEMBER not in os.environ
     if alone:
         logs.log_job(["python", "-m", "codebase", *sys.argv[1:]], commit=commit, gpu_names=uses_gpu)

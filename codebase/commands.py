@@ -53,6 +53,18 @@ COMMANDS: dict[str, Command] = {
         optional=("enc_dec",),
         trains=True,
     ),
+    "measure_labels": Command(
+        "measure a representation's trainings of the label sweep",
+        {"representation": str, "index_test": Path, "crops": Path, "embeddings": Path, "checkpoints": Path}
+        | {"output": Path},
+        lists=("crops", "embeddings", "checkpoints"),
+        optional=("crops", "embeddings"),
+    ),
+    "label_sweep": Command(
+        "draw the curve of the label sweep",
+        {"measured": Path, "output": Path, "picture": Path},
+        lists=("measured",),
+    ),
     "train_prior": Command("train the prior on poses", {"body": Path, "output": Path}, trains=True),
     "train_smpl": Command(
         "train bodies from embeddings",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from codebase.config import Config
+from codebase.config import Config, Point, point_section
 
 # doors of the stage `extract` whose sources hold SMPL parameters
 DOORS_WITH_BODIES = ("course",)
@@ -109,6 +109,28 @@ class Paths:
 
     def checkpoint(self, stage: str) -> Path:
         return self.run_dir(stage) / f"model_{getattr(self.config, stage).steps}.pt"
+
+    @property
+    def labels(self) -> Path:
+        """Folder of the label sweep: its trainings, what was measured of them, and the curve."""
+        return self.root / "labels"
+
+    def point(self, point: Point) -> Path:
+        """Checkpoint of one training of the label sweep."""
+        return self.labels / point.name / f"model_{point_section(self.config, point).steps}.pt"
+
+    def measured(self, representation: str) -> Path:
+        """Errors on the test split of all trainings of a representation."""
+        return self.labels / f"{representation}.json"
+
+    @property
+    def label_curve(self) -> Path:
+        """What the sweep found; the picture lies beside it."""
+        return self.labels / "curve.json"
+
+    def rival_config(self, name: str) -> Path:
+        """The config of a rival, which its jobs read."""
+        return self.root / "rivals" / f"{name}.yaml"
 
     @property
     def predictions(self) -> Path:

@@ -12,6 +12,7 @@ from codebase.config.data import (
     SynthesizeConfig,
 )
 from codebase.config.image_pose import ImageNetwork, ImagePoseConfig, image_network
+from codebase.config.labels import LabelsConfig, Point, RivalConfig, labels_of, point_settings, point_words, points
 from codebase.config.learning import (
     EmbedConfig,
     EncDecConfig,
@@ -22,6 +23,7 @@ from codebase.config.learning import (
     TrainConfig,
 )
 from codebase.config.outputs import EvaluateConfig, PredictConfig, ReportConfig
+from codebase.config.rivals import point_digest, point_section, rival_config
 from codebase.config.root import STAGE_SECTIONS, Config, read_config, split_digest, stage_digest
 
 __all__ = [
@@ -38,10 +40,13 @@ __all__ = [
     "HmrConfig",
     "ImageNetwork",
     "ImagePoseConfig",
+    "LabelsConfig",
+    "Point",
     "PoseConfig",
     "PredictConfig",
     "PriorConfig",
     "ReportConfig",
+    "RivalConfig",
     "Section",
     "Selection",
     "SmplConfig",
@@ -50,9 +55,16 @@ __all__ = [
     "TrainConfig",
     "apply_overrides",
     "image_network",
+    "labels_of",
     "load_config",
     "nearest",
+    "point_digest",
+    "point_section",
+    "point_settings",
+    "point_words",
+    "points",
     "read_config",
+    "rival_config",
     "split_digest",
     "stage_digest",
     "to_yaml",

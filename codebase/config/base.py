@@ -37,7 +37,7 @@ def load_config(model: type[M], path: Path, overrides: Iterable[str] = (), *, ex
     Raises:
         ConfigError: the file is missing or no YAML mapping, or a key or a value is refused.
     """
-    data = _read_mapping(path)
+    data = read_mapping(path)
     for override in overrides:
         _apply_override(data, override)
     return validate_config(model, data, where=path, expected=expected)
@@ -83,7 +83,12 @@ def to_yaml(config: Section) -> str:
     return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False, allow_unicode=True)
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ConfigError: the file is missing, or no YAML mapping.
+    """
     if not path.is_file():
         shipped = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml")))
         raise ConfigError(
@@ -125,7 +130,8 @@ def _explain(model: type[Section], item: Mapping[str, Any]) -> str:
     location = [part for part in item["loc"] if not str(part).startswith("function-")]
     dotted = ".".join(str(part) for part in location)
     if item["type"] != "extra_forbidden":
-        given = "" if item["type"] == "missing" else f" (given: {item['input']!r})"
+        # what a check of a whole section was given is no help in a message
+        given = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" (given: {item['input']!r})"
         return f"{dotted or 'config'}: {item['msg']}{given}"
     known = _fields_at(model, location[:-1])
     match = nearest(str(location[-1]), known)

@@ -21,6 +21,7 @@ from codebase.config.data import (
     SynthesizeConfig,
 )
 from codebase.config.image_pose import ImagePoseConfig
+from codebase.config.labels import LabelsConfig, RivalConfig, unfit
 from codebase.config.learning import EmbedConfig, EncDecConfig, HmrConfig, PoseConfig, PriorConfig, SmplConfig
 from codebase.config.outputs import EvaluateConfig, PredictConfig, ReportConfig
 
@@ -58,6 +59,8 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     pose: PoseConfig = PoseConfig()
     image_pose: ImagePoseConfig = ImagePoseConfig()
+    labels: LabelsConfig = LabelsConfig()
+    rivals: dict[str, RivalConfig] = Field({}, description="other representations for the label sweep, by name")
     prior: PriorConfig = PriorConfig()
     smpl: SmplConfig = SmplConfig()
     hmr: HmrConfig = HmrConfig()
@@ -77,6 +80,8 @@ class Config(Section):
             unknown = set(getattr(self, stage).label_subjects or ()) - set(self.split.train.subjects)
             if unknown:
                 raise ValueError(f"{stage}.label_subjects names {sorted(unknown)}, not in split.train.subjects")
+        if problem := unfit(self):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -110,6 +115,8 @@ STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "embed": ("embed",),
     "train_pose": ("pose",),
     "train_image_pose": ("image_pose",),
+    "measure_labels": ("labels", "evaluate"),
+    "label_sweep": ("labels", "evaluate"),
     "train_prior": ("prior",),
     "train_smpl": ("smpl",),
     "train_hmr": ("hmr",),

@@ -23,7 +23,18 @@ from codebase.models import gaggi2019, rhodin2018
 from codebase.models.resnet import IMAGENET, BasicBlock, ResNet, norm_layer
 from codebase.models.views import Latent, Rendering, rotate
 
-__all__ = ["Decoder", "Encoder", "EncoderDecoder", "Latent", "Rendering", "build", "fuse", "restore", "rotate"]
+__all__ = [
+    "Decoder",
+    "Encoder",
+    "EncoderDecoder",
+    "Latent",
+    "Rendering",
+    "build",
+    "build_encoder",
+    "fuse",
+    "restore",
+    "rotate",
+]
 
 
 def fuse(points: Float[Tensor, "views b points 3"], counts: Bool[Tensor, "views b"]) -> Float[Tensor, "b points 3"]:
@@ -191,6 +202,11 @@ class EncoderDecoder(nn.Module):
 def build(config: EncDecConfig, size: int) -> EncoderDecoder:
     """The network of a section for crops of `size` pixels, its weights random."""
     return EncoderDecoder(config, size)
+
+
+def build_encoder(config: EncDecConfig, size: int) -> nn.Module:
+    """The encoder alone: `encoder(image, background) -> Latent`, its weights random."""
+    return _HALVES[config.network][0](config, size)
 
 
 def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int) -> EncoderDecoder:

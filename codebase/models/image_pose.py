@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from codebase.config import EncDecConfig, ImageNetwork
 from codebase.errors import ConfigError, DataError
-from codebase.models.encoder_decoder import Encoder, Latent
+from codebase.models.encoder_decoder import Latent, build_encoder
 from codebase.models.pose import PoseNet
 from codebase.models.resnet import load_published, named
 
@@ -33,15 +33,14 @@ class PublishedEncoder(nn.Module):
     def __init__(self, backbone: str) -> None:
         super().__init__()
         self.body = named(backbone)
-        self.points = IMAGENET_POINTS
-        self.latent = nn.Linear(self.body.channels[-1], 3 * self.points)
+        self.latent = nn.Linear(self.body.channels[-1], 3 * IMAGENET_POINTS)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
 
     def forward(self, image: Float[Tensor, "b 3 size size"], background: Float[Tensor, "b 3 size size"]) -> Latent:
         """Points, and no appearance; the background is not looked at: published weights know three channels."""
         seen = self.body((image - self.mean) / self.std)[-1].mean(dim=(2, 3))
-        return Latent(self.latent(seen).float().unflatten(1, (self.points, 3)), seen.new_zeros(len(seen), 0))
+        return Latent(self.latent(seen).float().unflatten(1, (IMAGENET_POINTS, 3)), seen.new_zeros(len(seen), 0))
 
 
 class ImagePose(nn.Module):
@@ -54,11 +53,11 @@ class ImagePose(nn.Module):
 
     def __init__(self, config: ImageNetwork, size: int) -> None:
         super().__init__()
-        shape = config.encoder
-        self.encoder: Encoder | PublishedEncoder = (
-            PublishedEncoder(config.backbone) if shape is None else _encoder(shape, size)
-        )
-        self.pose = PoseNet(config, self.encoder.points)
+        shape = None if config.encoder is None else EncDecConfig.model_validate(config.encoder)
+        # without the heads of a palette, which copy colours, of which no pose is read
+        self.encoder = PublishedEncoder(config.backbone) if shape is None else build_encoder(shape, size)
+        self.points = IMAGENET_POINTS if shape is None else shape.points
+        self.pose = PoseNet(config, self.points)
         self.frozen_statistics = config.start != "scratch" and config.statistics == "frozen"
 
     def each(
@@ -83,11 +82,6 @@ class ImagePose(nn.Module):
                 if isinstance(part, nn.modules.batchnorm._BatchNorm):
                     part.eval()
         return self
-
-
-def _encoder(shape: EncDecConfig, size: int) -> Encoder:
-    """The encoder of a section, without the heads of its palette: they copy colours, of which no pose is read."""
-    return Encoder(shape, size)
 
 
 def start_from_enc_dec(net: ImagePose, weights: Mapping[str, Tensor]) -> None:
@@ -121,7 +115,7 @@ def start_from_imagenet(net: ImagePose, config: ImageNetwork) -> str:
             mend="download it and name it there, or leave imagenet out of labels.representations",
         )
     try:
-        return load_published(net.encoder.body, path)
+        return load_published(net.encoder.get_submodule("body"), path)
     except DataError as error:
         raise ConfigError(
             error.what, where=f"image_pose.backbone_weights: {path}",

@@ -28,6 +28,11 @@ def data_uri(image: Image, *, lossless: bool = False, quality: int = 88) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content.tobytes()).decode()}"
 
 
+def png(image: Image) -> bytes:
+    """An RGB image as the bytes of a PNG file."""
+    return cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
+
+
 def enlarge(image: Image, size: int) -> Square:
     """A square image at `size` pixels; smooth, because a network's output has no sharp pixels to keep."""
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC if size > image.shape[0] else cv2.INTER_AREA)

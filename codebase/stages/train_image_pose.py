@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy import ndarray
 from torch import Tensor
 
 from codebase.config import Config, ImageNetwork, image_network
 from codebase.data.batches import CropStore, Frames, in_turn
 from codebase.data.index import read_index
-from codebase.data.labels import labelled
+from codebase.data.labels import extent, labelled
 from codebase.data.scratch import near
 from codebase.errors import ConfigError
 from codebase.models.image_pose import ImagePose, start_from_enc_dec, start_from_imagenet
@@ -24,9 +23,10 @@ from codebase.training import loop, optim
 from codebase.training.budget import left
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.image_pose_lesson import PIXELS, learn_step
+from codebase.training.image_poses import poses
 from codebase.training.novel_views import as_image
 from codebase.training.pose_figures import pose_figures
-from codebase.training.precision import autocast, place
+from codebase.training.precision import place
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, load_checkpoint, run_digest
 from codebase.training.team import team
@@ -84,6 +84,9 @@ def run(
         loss, error = learn_step(each, batch, section, net.pose.spread_mm)
         return {"mpjpe_mm": error, "gradient_norm": optim.step(loss, optimizer, section.gradient_clip)}
 
+    def validate() -> dict[str, float]:
+        return pose_figures(poses(net, val, section.precision), val.joints_im_mm, mean.numpy())
+
     mean = joints.mean(dim=0)
     loop.fit(
         section,
@@ -98,11 +101,15 @@ def run(
             share=team().share,
         ),
         update=update,
-        validate=(lambda: pose_figures(poses(net, val, section), val.joints_im_mm, mean.numpy())) if len(val) else None,
+        validate=validate if len(val) else None,
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops, *weights]),
         budget_s=left(budget_s, begun),
-        extra={"mean_joints_im_mm": mean, "size": torch.tensor(store.size)},
+        extra={
+            "mean_joints_im_mm": mean,
+            "size": torch.tensor(store.size),
+            "labelled": torch.tensor(extent(train_index.key[chosen])),
+        },
     )
 
 
@@ -111,7 +118,7 @@ def _network(
 ) -> ImagePose:
     """The network with its first weights; the points of a learned encoder scaled as those of an embedding are."""
     net = ImagePose(section, store.size)
-    points = torch.ones(1, net.encoder.points, 3)
+    points = torch.ones(1, net.points, 3)
     if section.start == "enc_dec":
         if enc_dec is None:
             raise ConfigError(
@@ -134,15 +141,3 @@ def _points(net: ImagePose, store: CropStore, rows: np.ndarray) -> list[Tensor]:
     found = [net.encoder(as_image(part["image"]), as_image(part["background"])).points for part in pixels]
     net.train()
     return found
-
-
-@torch.no_grad()
-def poses(net: ImagePose, store: CropStore, section: ImageNetwork) -> Float[ndarray, "rows 17 3"]:
-    """The poses of all rows of a store, mm; the network is in eval mode."""
-    device, found = net.pose.scale.device, []
-    for rows in in_turn(np.arange(len(store)), 128):
-        pixels = store.gather(rows, ("image", "background"))
-        with autocast(section.precision, device):
-            image, background = (as_image(pixels[name].to(device)) for name in ("image", "background"))
-            found.append(net(image, background).float().cpu())
-    return torch.cat(found).numpy()
