@@ -125,6 +125,9 @@ STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "report": ("report",),
 }
 
+# Stages that make what they make of one subject, whoever else is in the dataset.
+OF_ONE_SUBJECT = ("synthesize", "extract", "backgrounds", "crops")
+
 
 def read_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     """Read and validate a whole config."""
@@ -143,10 +146,12 @@ def split_digest(config: Config, split: str) -> str:
 def stage_digest(config: Config, stage: str) -> str:
     """12 hex digits of the sections that `stage` depends on."""
     # files that rules list as inputs; in the digest they would re-run stages that never open them
-    files = {"dataset": {"body", "bodies"}}
+    files = {"body", "bodies"}
+    # one more subject leaves what was made of the others alone
+    others = {"subjects"} if stage in OF_ONE_SUBJECT else set()
     spread = {"gpus", "nodes"}
     parts = {
-        name: getattr(config, name).model_dump(mode="json", exclude=files.get(name, spread))
+        name: getattr(config, name).model_dump(mode="json", exclude=files | others if name == "dataset" else spread)
         for name in STAGE_SECTIONS[stage]
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -62,3 +62,13 @@ def test_runtime_is_in_no_digest():
     assert all(stage_digest(one, stage) == stage_digest(two, stage) for stage in STAGE_SECTIONS)
     changed = {stage for stage in STAGE_SECTIONS if stage_digest(one, stage) != stage_digest(other, stage)}
     assert changed == {"train_pose"}
+
+
+def test_one_more_subject_leaves_the_others_files_alone():
+    mini = REPOSITORY / "configs/mini.yaml"
+    one = read_config(mini)
+    more = read_config(mini, [f"dataset.subjects={[*one.dataset.subjects, 19]}"])
+    from codebase.config import STAGE_SECTIONS
+
+    changed = {stage for stage in STAGE_SECTIONS if stage_digest(one, stage) != stage_digest(more, stage)}
+    assert changed == {"index"}
