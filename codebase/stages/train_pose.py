@@ -25,6 +25,7 @@ from codebase.models.pose import PoseNet, build, pose_of, vertical_turns
 from codebase.models.pose2018 import PoseMlp2018
 from codebase.training import loop, optim
 from codebase.training.budget import left
+from codebase.training.encoders import encoder_of
 from codebase.training.pose_error import pose_error
 from codebase.training.pose_figures import pose_figures
 from codebase.training.precision import autocast
@@ -98,7 +99,8 @@ def run(
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *embeddings]),
         budget_s=left(budget_s, begun),
-        extra={"mean_joints_im_mm": mean, "labelled": torch.tensor(extent(train["key"].numpy()[rows]))},
+        extra=encoder_of(subjects)
+        | {"mean_joints_im_mm": mean, "labelled": torch.tensor(extent(train["key"].numpy()[rows]))},
     )
 
 
@@ -135,7 +137,8 @@ def augment(batch: Batch, config: PoseConfig) -> tuple[Tensor, Tensor]:
     if config.mirror > 0:
         chosen = (team().rand(len(points)) < config.mirror).to(points.device)[:, None, None]
         points = torch.where(chosen, batch["L_3d_mirrored"], points)
-        target, world = torch.where(chosen, mirror_joints(target), target), torch.where(chosen, mirror_rotations(world), world)
+        target = torch.where(chosen, mirror_joints(target), target)
+        world = torch.where(chosen, mirror_rotations(world), world)
     if config.turn:
         angle = (team().rand(len(points)) * 2 * math.pi).to(points.device)
         rotation = vertical_turns(world, angle)

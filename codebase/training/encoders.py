@@ -1,0 +1,124 @@
+"""The encoder-decoder of a checkpoint where it is used, and embeddings' word for which encoder made them.
+
+A latent means something to the networks that learned from this very encoder alone. Another one's is of the same kind
+and often of the same shape, so that nothing would break but the result: what belongs together is compared first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from codebase.config import EncDecConfig
+from codebase.data.embeddings import Embeddings
+from codebase.errors import DataError
+from codebase.models.encoder_decoder import EncoderDecoder, restore
+from codebase.training.notes import note, read_note
+from codebase.training.state import Checkpoint, load_checkpoint
+
+# What shapes the network; other keys of the section say how it is trained.
+SHAPE = (
+    "network", "points", "appearance", "palette", "encoder_background", "encoder_blocks", "encoder_widths",
+    "bottleneck", "stem", "norm", "latent_relu", "decoder_widths", "decoder_blocks",
+)  # fmt: skip
+ENCODER = "encoder_digest"  # in `extra` of what learned from embeddings: the digest of their encoder's checkpoint
+
+
+def load_enc_dec(
+    path: Path, section: EncDecConfig, size: int, *, crops: object = ""
+) -> tuple[EncoderDecoder, Checkpoint]:
+    """The encoder-decoder of a checkpoint, frozen and in eval mode, if it is the one that a config means.
+
+    Args:
+        path: the checkpoint.
+        section: the config's `enc_dec`.
+        size: side of the crops at hand, pixels.
+        crops: where they lie, for the error.
+
+    Raises:
+        DataError: it is no checkpoint of train_enc_dec, or of another preset, network or size of crops.
+    """
+    found = load_checkpoint(path)
+    parts = sorted({name.partition(".")[0] for name in found.model})
+    if not {"encoder", "decoder"} <= set(parts):
+        raise DataError(
+            f"The checkpoint holds no encoder-decoder, but: {', '.join(parts) or 'nothing'}.", where=path,
+            expected="a checkpoint of the stage train_enc_dec", mend="name that of runs/{enc_dec.name}",
+        )  # fmt: skip
+    _same_network(found.config, section, path)
+    trained = int(found.extra["crop_size"]) if "crop_size" in found.extra else size
+    if trained != size:
+        raise DataError(
+            f"The encoder was trained on crops of {trained} px, these have {size} px.",
+            where=crops or path, expected=f"crops of {trained} px",
+            mend="train the encoder on these crops, or cut them again",
+        )  # fmt: skip
+    try:
+        return restore(found.config, found.model, size), found
+    except DataError as error:
+        raise DataError(error.what, where=path, expected=error.expected, mend="train it again") from None
+
+
+def _same_network(trained: Mapping[str, Any], section: EncDecConfig, path: Path) -> None:
+    """Raise a DataError that lists what differs, unless the checkpoint's section shapes the config's network."""
+    # a checkpoint of older code lacks newer keys, whose defaults are what it was
+    known = {key: field.get_default() for key, field in EncDecConfig.model_fields.items()}
+    was = {key: trained.get(key, known[key]) for key in SHAPE}
+    now = section.model_dump(mode="json", include=set(SHAPE))
+    differ = [
+        f"{key} {_plain(was[key])}, not {_plain(now[key])}" for key in SHAPE if _plain(was[key]) != _plain(now[key])
+    ]
+    if differ:
+        raise DataError(
+            f"The checkpoint is of another encoder-decoder than the config's: {'; '.join(differ)}.", where=path,
+            expected=f"one that was trained with this config's section enc_dec (runs/{section.name})",
+            mend="give the config, with its presets, that it was trained with, or the checkpoint of this one",
+        )  # fmt: skip
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def encoder_of(subjects: Sequence[Embeddings]) -> dict[str, Tensor]:
+    """What a network that learns from embeddings keeps of them in its checkpoint's `extra`.
+
+    Raises:
+        DataError: they come from several encoders.
+    """
+    digests = sorted({item.checkpoint_digest for item in subjects})
+    if len(digests) > 1:
+        of_each = (
+            f"{', '.join(f'S{item.subject}' for item in subjects if item.checkpoint_digest == digest)}: {digest}"
+            for digest in digests
+        )
+        raise DataError(
+            f"The embeddings come from {len(digests)} encoders.", where="; ".join(of_each),
+            expected="one, for all subjects (digest of its checkpoint)", mend="run the stage embed again",
+        )  # fmt: skip
+    return {ENCODER: note(digests[0])} if digests else {}
+
+
+def require_same_encoder(learned: Checkpoint, path: Path, subjects: Sequence[Embeddings]) -> None:
+    """Refuse embeddings of another encoder than the one that a network learned from.
+
+    Args:
+        learned: the network's checkpoint; one of older code does not say, and passes.
+        path: where it lies.
+        subjects: the embeddings at hand.
+
+    Raises:
+        DataError: they differ.
+    """
+    if ENCODER not in learned.extra:
+        return
+    there, here = read_note(learned.extra[ENCODER]), {item.checkpoint_digest for item in subjects}
+    if here and here != {there}:
+        raise DataError(
+            f"The network learned from embeddings of the encoder {there}, these are of {', '.join(sorted(here))}.",
+            where=path, expected="embeddings of one and the same encoder (digests of its checkpoint)",
+            mend="train the network on these embeddings, or embed with the encoder that it learned from",
+        )  # fmt: skip
