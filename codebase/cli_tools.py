@@ -55,6 +55,7 @@ def add_tools(commands: Any) -> None:  # noqa: ANN401 - argparse has no public t
     tree.add_argument("overrides", nargs="*", metavar="key=value")
     finish(tree, _course_tree)
     _add_body(commands)
+    _add_novel_view(commands)
     for name, text in (("train", "train the image-to-body network by hand"), ("test", "predict with a model file")):
         by_hand = commands.add_parser(name, help=text)
         by_hand.add_argument("--model_file", type=Path, required=name == "test", help="model_{step}.pt")
@@ -82,6 +83,24 @@ def _add_body(commands: Any) -> None:  # noqa: ANN401 - as above
     )
     for tool in (what, convert, view):
         finish(tool, _body)
+
+
+def _add_novel_view(commands: Any) -> None:  # noqa: ANN401 - as above
+    view = commands.add_parser("novel-view", help="one frame from all round: a film and a strip of pictures")
+    add_config(view)
+    view.add_argument("--at", required=True, metavar="FRAME", help="S9/act_02_subact_01/ca_03/20")
+    view.add_argument("--axis", choices=("vertical", "horizontal", "view"), default="vertical", help="of the turn")
+    view.add_argument("--elevation", type=float, default=0.0, metavar="DEG", help="how far it rises half way round")
+    view.add_argument("--through-cameras", action="store_true", help="pass through the other cameras of the instant")
+    view.add_argument("--frames", type=int, default=48, help="views of the turn, default 48")
+    view.add_argument(
+        "--background", choices=("grey", "white", "black", "room"), default="grey", help="room: the source's own"
+    )
+    view.add_argument("--appearance-of", metavar="FRAME", help="whose clothes the person wears")
+    view.add_argument("--checkpoint", type=Path, metavar="FILE", help="of enc_dec, default the workflow's")
+    view.add_argument("--output", type=Path, metavar="OUT.gif|mp4", help="the film, default in the run's folder")
+    view.add_argument("--strip", type=Path, metavar="OUT.png", help="pictures side by side, default beside the film")
+    finish(view, _novel_view)
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +157,20 @@ def _body(options: argparse.Namespace) -> None:
             options.file, options.output, print, betas=options.betas, pose=options.pose, body=options.body,
             head=options.head, at=options.at,
         )  # fmt: skip
+
+
+def _novel_view(options: argparse.Namespace) -> None:
+    from codebase.config import read_config
+
+    config = read_config(options.config, options.overrides)
+    limit_threads(config.runtime.threads)
+    tool = importlib.import_module("codebase.novel_view")
+    orbit = tool.Orbit(options.frames, options.axis, options.elevation, options.through_cameras)
+    tool.novel_view(
+        config, at=options.at, say=print, orbit=orbit, background=options.background,
+        appearance_of=options.appearance_of, checkpoint=options.checkpoint, output=options.output,
+        sheet=options.strip,
+    )  # fmt: skip
 
 
 def _launch(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy import ndarray
 
 from codebase.body.arrays import BodyArrays, lbs_numpy, rotation_matrices
 from codebase.data.bodies import FORMAT as BODIES
+from codebase.data.frame_names import parse_frame
 from codebase.errors import DataError
 from codebase.files import open_h5
 from codebase.metrics import mpjpe
@@ -21,9 +23,6 @@ from codebase.report.choose import Choice, by_rank
 from codebase.report.material import Predictions, read_predictions
 
 _EXAMPLES = 3
-_AT = re.compile(
-    r"(?:S(?P<subject>\d+)/)?act_(?P<act>\d+)_subact_(?P<subact>\d+)(?:/ca_(?P<camera>\d+))?/(?P<frame>\d+)"
-)
 # the world's axes (z up) in a body's frame (y up)
 _Y_UP = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 # a camera's axes (y down, z away) so that the body's z points to the camera
@@ -76,11 +75,9 @@ def _ranked(predictions: Predictions, errors: Float[ndarray, " frames"]) -> list
 
 
 def _row_at(predictions: Predictions, word: str, path: Path) -> Choice:
-    wanted = _parsed(word)
-    named = {"subject": "subject", "act": "action", "subact": "subaction", "camera": "camera", "frame": "frame"}
     mine = np.ones(len(predictions.frames["frame"]), bool)
-    for key, number in wanted.items():
-        mine &= predictions.frames[named[key]] == number
+    for key, number in parse_frame(word).items():
+        mine &= predictions.frames[key] == number
     if not mine.any():
         raise DataError(f"It holds no frame {word}.", where=path, expected=f"such as {predictions.label(0)}")
     return Choice(int(np.flatnonzero(mine)[0]), "as asked for")
@@ -109,8 +106,8 @@ def _evenly(file: h5py.File) -> list[tuple[str, int]]:
 
 
 def _sequence_at(file: h5py.File, word: str, path: Path) -> tuple[str, int]:
-    wanted = _parsed(word)
-    name = f"act_{wanted['act']:02d}_subact_{wanted['subact']:02d}"
+    wanted = parse_frame(word)
+    name = f"act_{wanted['action']:02d}_subact_{wanted['subaction']:02d}"
     whose = re.fullmatch(r"S(\d+)", path.stem)
     if whose and wanted.get("subject", int(whose[1])) != int(whose[1]):
         raise DataError(f"It holds no frame {word}.", where=path, expected=f"frames of {path.stem}")
@@ -118,15 +115,6 @@ def _sequence_at(file: h5py.File, word: str, path: Path) -> tuple[str, int]:
         there = [f"{key}/1 to {len(group['pose_rad'])}" for key, group in file.items() if isinstance(group, h5py.Group)]
         raise DataError(f"It holds no frame {word}.", where=path, expected=", ".join(there[:6]) or "some")
     return name, wanted["frame"]
-
-
-def _parsed(word: str) -> dict[str, int]:
-    match = _AT.fullmatch(word)
-    if not match:
-        raise DataError(
-            f"{word!r} names no frame.", where="--at", expected="S9/act_02_subact_01/ca_03/20, S and ca if need be"
-        )
-    return {key: int(number) for key, number in match.groupdict().items() if number is not None}
 
 
 def _facing(rotmats_world: Float[ndarray, "24 3 3"]) -> Float[ndarray, "24 3 3"]:

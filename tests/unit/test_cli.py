@@ -43,6 +43,8 @@ SURFACE = {
     "status": "--json --watch --results",
     "profile": "--print",
     "body": "",
+    "novel-view": "--at --axis --elevation --through-cameras --frames --background --appearance-of --checkpoint"
+    " --output --strip",
     "course-tree": "--config --output --blind",
     "train": "--model_file",
     "test": "--model_file",
