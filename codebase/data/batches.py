@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
+from codebase.data.instants import runs, seen_by_two
 from codebase.data.store import CropStore, Rows
 from codebase.errors import DataError, UserError
 
@@ -179,16 +180,7 @@ class ViewPairs(Stream):
         views: int = 2,
     ) -> None:
         self.store, self.views = store, views
-        start, views = runs(store.instant)
-        pairs = views >= 2
-        if not pairs.any():
-            raise UserError(
-                "No instant is seen by two cameras, so there is no pair of views to learn from.",
-                where="dataset.cameras and the index",
-                expected="at least two cameras",
-                mend="name more cameras, or see the exclusions in the index",
-            )
-        self._start, self._views = start[pairs], views[pairs]
+        self._start, self._views = seen_by_two(store)
         super().__init__(len(self._start), batch_size, seed, device, share)
         self._blocks = {
             "subject": _block_of_row(store.subject.astype(np.int64)),
@@ -267,12 +259,6 @@ def next_view(instant: Int64[ndarray, " all"], rows: Rows) -> Rows:
     start, length = runs(instant)
     block = np.searchsorted(start, rows, side="right") - 1
     return start[block] + (rows - start[block] + 1) % length[block]
-
-
-def runs(values: Int64[ndarray, " rows"]) -> tuple[Int64[ndarray, " runs"], Int64[ndarray, " runs"]]:
-    """Where runs of equal values start, and how long they are."""
-    start = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
-    return start, np.diff(start, append=len(values))
 
 
 def _block_of_row(values: Int64[ndarray, " rows"]) -> tuple[Int64[ndarray, " rows"], Int64[ndarray, " rows"]]:

@@ -13,9 +13,9 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
-from codebase.data.batches import Stream, runs
+from codebase.data.batches import Stream
+from codebase.data.instants import seen_by_two
 from codebase.data.store import CropStore, Rows
-from codebase.errors import UserError
 
 NAMES = ("image", "background", "mask", "has_mask", "R_world_im")
 Numbers = Int64[ndarray, " n"]
@@ -97,7 +97,7 @@ class CameraGroups(Stream):
     def rows(self, step: int) -> tuple[Rows, Numbers, Numbers]:
         """Rows of the groups, four after four; then `target` and `dressed_by` as in the module."""
         drawn, uniform = self._drawn(step), self._uniform(step, 9)
-        groups = []
+        groups: list[Rows] = []
         for instant, draws in ((drawn, uniform[0:2]), (self.instants.in_sequence(drawn, uniform[8]), uniform[2:4])):
             groups += self.instants.pair(instant, *self.instants.two_cameras(instant, *draws))
         rows = np.stack(groups, axis=1).ravel()
@@ -116,15 +116,7 @@ class Instants:
     """
 
     def __init__(self, store: CropStore) -> None:
-        start, views = runs(store.instant)
-        if not (views >= 2).any():
-            raise UserError(
-                "No instant is seen by two cameras, so there is no pair of views to learn from.",
-                where="dataset.cameras and the index",
-                expected="at least two cameras",
-                mend="name more cameras, or see the exclusions in the index",
-            )
-        self.start, self.views = start[views >= 2], views[views >= 2]
+        self.start, self.views = seen_by_two(store)
         self.of_row = np.repeat(np.arange(len(self.start)), self.views)
         self.rows = np.arange(len(self.of_row)) + (self.start - np.cumsum(self.views) + self.views)[self.of_row]
         subject, act, subact = (
@@ -164,14 +156,14 @@ def _numbered(values: Numbers) -> Numbers:
     return np.cumsum(np.diff(values, prepend=values[:1]) != 0)
 
 
-def _within(inner: Numbers, outer: Numbers) -> tuple[Numbers, Numbers]:
-    """Of each outer run its first inner run, and how many it has; both numbered as by `_numbered`, inner ones nested."""
+def _within(inner: Numbers, outer: Numbers) -> tuple[Int64[ndarray, " runs"], Int64[ndarray, " runs"]]:
+    """Of each outer run its first inner run, and how many it has; numbered as by `_numbered`, inner ones nested."""
     owner = outer[np.searchsorted(inner, np.arange(inner[-1] + 1))]
     first = np.searchsorted(owner, np.arange(outer[-1] + 1))
     return first, np.diff(first, append=len(owner))
 
 
-def _pick(inner: Numbers, outer: Numbers, chosen: Numbers, u: np.ndarray) -> Numbers:
+def _pick(inner: Numbers, outer: Numbers, chosen: Int64[ndarray, " drawn"], u: np.ndarray) -> Int64[ndarray, " drawn"]:
     """One of the inner runs of each chosen outer run."""
     first, count = _within(inner, outer)
     return first[chosen] + (u * count[chosen]).astype(np.int64)

@@ -29,6 +29,7 @@ from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import AnyHead, build, split
 from codebase.training import loop, optim
 from codebase.training.budget import left
+from codebase.training.encoders import encoder_of
 from codebase.training.runtime import prepare
 from codebase.training.smpl_lesson import MM_TO_M, VIEW_COLUMNS, Lesson, joints_about_root_m
 from codebase.training.state import Batch, load_checkpoint, run_digest
@@ -94,7 +95,7 @@ def run(
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *embeddings, *crops, prior, body]),
         budget_s=left(budget_s, begun),
-        extra={"mean_rotmats": mean_rotmats, "mean_betas": torch.zeros(10)},
+        extra=encoder_of(latents) | {"mean_rotmats": mean_rotmats, "mean_betas": torch.zeros(10)},
     )
 
 

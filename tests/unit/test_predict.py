@@ -29,6 +29,7 @@ from codebase.paths import Paths
 from codebase.skeleton import H36M
 from codebase.stages import evaluate, predict
 from codebase.stages._groups import Groups, Rows
+from codebase.training.notes import note
 from codebase.training.state import save_checkpoint
 from tests.people import APPEARANCE, BODY, POINTS, People, make_people
 
@@ -205,6 +206,30 @@ def test_a_network_of_other_crops_is_refused(
     save_checkpoint(tmp_path / "model_1.pt", modules=modules, step=1, config=section, history=[], extra=extra)
     with pytest.raises(DataError, match=message):
         predict.run(people.config, **(arguments | {"hmr": tmp_path / "model_1.pt"}))
+
+
+@pytest.mark.parametrize("name", ["pose", "smpl"])
+def test_a_network_that_learned_from_another_encoder_is_refused(
+    people: People, arguments: dict, tmp_path: Path, name: str
+) -> None:
+    """Its embeddings have the same shape, so that nothing but the poses would be wrong."""
+    found = torch.load(arguments[name], weights_only=True)
+    for digest in ("none", "0123456789abcdef"):  # the first is that of the embeddings at hand
+        found["extra"]["encoder_digest"] = note(digest)
+        torch.save(found, tmp_path / "model_1.pt")
+        where = arguments | {name: tmp_path / "model_1.pt", "output": tmp_path / "p.h5", "csv": tmp_path / "r.csv"}
+        if digest == "none":
+            predict.run(people.config, **where)
+            continue
+        with pytest.raises(DataError, match="embeddings of the encoder 0123456789abcdef, these are of none"):
+            predict.run(people.config, **where)
+
+
+def test_an_encoder_decoder_of_another_preset_is_refused(people: People, arguments: dict, tmp_path: Path) -> None:
+    other = people.config.enc_dec.model_copy(update={"points": 20})
+    config = people.config.model_copy(update={"enc_dec": other})
+    with pytest.raises(DataError, match=f"another encoder-decoder than the config's: points {POINTS}, not 20"):
+        predict.run(config, **arguments)
 
 
 def measured(people: People, path: Path, bodies: list[Path], output: Path) -> dict[str, float]:
