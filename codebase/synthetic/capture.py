@@ -5,7 +5,7 @@ World frame in metres inside this module; what leaves it says its unit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,11 +17,11 @@ from codebase.render.raster import Pinhole, rasterise, vertex_normals
 from codebase.skeleton import SMPL
 from codebase.synthetic.appearance import SEAT, Outfit, dress, shaped, sole_offset_m
 from codebase.synthetic.bodies import Person, make_person
-from codebase.synthetic.hair import loft
 from codebase.synthetic.motion import make_clip
 from codebase.synthetic.rig import Camera, look_at, make_rig
 from codebase.synthetic.rooms import Lights, make_room, render_room, vignette
 from codebase.synthetic.shading import develop, floor_shadow, grain, shade
+from codebase.synthetic.stool import stool
 
 LIGHT_MAP, LIGHT_REACH_M, KNEE_M = 288, 1.3, 0.45
 NOISE_TILE, NOISE_SIGMA = 64, 1.6
@@ -134,13 +134,23 @@ def perform(session: Session, act: int, subact: int, *, frames: int, fps: float)
     rotations = rotation_matrices(clip.pose_rad.astype(np.float32))
     vertices, joints24 = lbs_numpy(body, betas[None], rotations, clip.transl_m)
     joints = np.einsum("jv,nvx->njx", body.J17_regressor, vertices, optimize=True) * 1000.0
-    extra = session.outfit
+    pelvis_m = joints24[:, 0].astype(float)
+    take = Take(clip.pose_rad, clip.transl_m, joints, vertices, pelvis_m, clip.seat_m)
+    return with_what_hangs(session, take)
+
+
+def with_what_hangs(session: Session, take: Take) -> Take:
+    """The take with the outfit's own vertices (hair, skirt) after the body's, in place of another outfit's."""
+    body, extra, frames = session.body, session.outfit, len(take.pose_rad)
+    vertices = take.vertices_m[:, : len(body.v_template)]
     if len(extra.extra_m):
+        rest_joints = body.J_regressor @ shaped(body, session.betas)
+        rotations = rotation_matrices(take.pose_rad.astype(np.float32))
         maps, _ = joint_transforms(rotations, np.broadcast_to(rest_joints, (frames, len(SMPL), 3)))
         blended = np.einsum("ej,njxy->nexy", extra.extra_weights, maps, optimize=True)
-        hanging = np.einsum("nexy,ey->nex", blended[..., :3], extra.extra_m) + blended[..., 3] + clip.transl_m[:, None]
+        hanging = np.einsum("nexy,ey->nex", blended[..., :3], extra.extra_m) + blended[..., 3] + take.transl_m[:, None]
         vertices = np.concatenate([vertices, hanging.astype(np.float32)], axis=1)
-    return Take(clip.pose_rad, clip.transl_m, joints, vertices, joints24[:, 0].astype(float), clip.seat_m)
+    return replace(take, vertices_m=vertices)
 
 
 def film(
@@ -167,10 +177,10 @@ def _instant(session: Session, take: Take, frame: int) -> _Instant:
     vertices = bare[outfit.first] * (1 - weight) + bare[outfit.second] * weight + outward * outfit.offset_m[:, None]
     faces, material, place = outfit.faces, outfit.material, outfit.place_m
     occlusion, rim = outfit.occlusion, outfit.rim_m
-    if (seat := _stool(take)) is not None:
-        points, stool = seat
-        faces = np.concatenate([faces, stool.astype(np.int32) + np.int32(len(vertices))])
-        material = np.concatenate([material, np.full(len(stool), SEAT, np.uint8)])
+    if take.seat_m is not None and (seat := stool(take.seat_m, take.pelvis_m)) is not None:
+        points, triangles = seat
+        faces = np.concatenate([faces, triangles.astype(np.int32) + np.int32(len(vertices))])
+        material = np.concatenate([material, np.full(len(triangles), SEAT, np.uint8)])
         vertices = np.concatenate([vertices, points])
         place = np.concatenate([place, np.zeros_like(points)])
         occlusion = np.concatenate([occlusion, np.full(len(points), 0.6)])
@@ -189,23 +199,6 @@ def _feet(vertices: Float[ndarray, "n 3"], body: BodyArrays) -> Float[ndarray, "
     feet = body.J_regressor[rows] @ vertices[: len(body.v_template)]
     feet[:, 2] = np.maximum(feet[:, 2] - 0.09, 0)
     return feet.astype(float)
-
-
-def _stool(take: Take) -> tuple[Float[ndarray, "points 3"], ndarray] | None:
-    """A round stool where the pelvis is while somebody sits; none if nobody does."""
-    seat = take.seat_m or 0.0
-    seated = take.pelvis_m[:, 2] < seat + 0.25
-    if take.seat_m is None or not seated.any():
-        return None
-    middle = np.median(take.pelvis_m[seated], axis=0)
-    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    profile = [(0.10, 0.0), (0.17, 0.0), (0.17, 0.02), (0.035, 0.05), (0.035, seat - 0.10), (0.19, seat - 0.06),
-               (0.195, seat - 0.05), (0.195, seat - 0.012), (0.18, seat)]  # fmt: skip
-    rings = [
-        np.stack([middle[0] + r * np.cos(turn), middle[1] + r * np.sin(turn), np.full_like(turn, h)], -1)
-        for r, h in profile
-    ]
-    return loft(np.array(rings))
 
 
 def _key_light(lights: Lights, vertices: ndarray, faces: ndarray, centre: ndarray) -> tuple[ndarray, ...]:
