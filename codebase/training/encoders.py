@@ -19,10 +19,11 @@ from codebase.models.encoder_decoder import EncoderDecoder, restore
 from codebase.training.notes import note, read_note
 from codebase.training.state import Checkpoint, load_checkpoint
 
-# What shapes the network; other keys of the section say how it is trained.
-SHAPE = (
-    "network", "points", "appearance", "palette", "encoder_background", "encoder_blocks", "encoder_widths",
-    "bottleneck", "stem", "norm", "latent_relu", "decoder_widths", "decoder_blocks",
+# What shapes a network; other keys of the section say how it is trained. Those of OURS mean nothing to the papers'.
+SHAPE = ("network", "points", "appearance", "normalisation")
+OURS = (
+    "palette", "encoder_background", "encoder_blocks", "encoder_widths", "bottleneck", "stem", "norm", "latent_relu",
+    "decoder_widths", "decoder_blocks",
 )  # fmt: skip
 ENCODER = "encoder_digest"  # in `extra` of what learned from embeddings: the digest of their encoder's checkpoint
 
@@ -65,12 +66,11 @@ def load_enc_dec(
 def _same_network(trained: Mapping[str, Any], section: EncDecConfig, path: Path) -> None:
     """Raise a DataError that lists what differs, unless the checkpoint's section shapes the config's network."""
     # a checkpoint of older code lacks newer keys, whose defaults are what it was
-    known = {key: field.get_default() for key, field in EncDecConfig.model_fields.items()}
-    was = {key: trained.get(key, known[key]) for key in SHAPE}
-    now = section.model_dump(mode="json", include=set(SHAPE))
-    differ = [
-        f"{key} {_plain(was[key])}, not {_plain(now[key])}" for key in SHAPE if _plain(was[key]) != _plain(now[key])
-    ]
+    was = {key: field.get_default() for key, field in EncDecConfig.model_fields.items()} | dict(trained)
+    now = section.model_dump(mode="json")
+    keys = SHAPE + (OURS if was["network"] == now["network"] == "ours" else ())
+    pairs = {key: (_plain(was[key]), _plain(now[key])) for key in keys}
+    differ = [f"{key} {one}, not {other}" for key, (one, other) in pairs.items() if one != other]
     if differ:
         raise DataError(
             f"The checkpoint is of another encoder-decoder than the config's: {'; '.join(differ)}.", where=path,
