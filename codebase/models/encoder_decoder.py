@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -220,7 +221,8 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int)
         net.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         raise DataError(
-            f"The checkpoint does not fit an encoder-decoder for crops of {size} px: {error}",
+            f"The checkpoint does not fit an encoder-decoder for crops of {size} px (enc_dec.network "
+            f"{config.get('network', 'ours')}): {shorten(str(error), 400, placeholder=' ...')}",
             expected="a checkpoint of the stage train_enc_dec",
         ) from None
     return net.requires_grad_(False).eval()
