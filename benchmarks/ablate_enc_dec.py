@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codebase.config import Config, read_config, validate_config
+from codebase.config import Config, EncDecConfig, read_config, validate_config
 from codebase.data.embeddings import read_embeddings
 from codebase.data.index import read_index
 from codebase.data.latents import latents_of, mirrored_of
@@ -48,34 +48,37 @@ from codebase.training.precision import pick_device, place
 from codebase.training.state import load_checkpoint
 
 BASE = "as configured"
-# candidates first, from the most promising on; then what is taken away
-VARIANTS: dict[str, dict[str, Any]] = {
-    BASE: {},
+# from the most promising on
+CANDIDATES: dict[str, dict[str, Any]] = {
     "other colours for L_3d": {"pose_colours": 1.0},
-    "mirrored samples": {"mirror": 0.5},
     "a third view": {"views": 3},
     "consistency 0.1": {"consistency_weight": 0.1},
     "consistency 0.5": {"consistency_weight": 0.5},
+    "mirrored samples": {"mirror": 0.5},
+    "averaged weights": {"average_decay": 0.995},
     "a quarter erased": {"erase": 0.25},
     "contrast 0.02": {"contrastive_weight": 0.02},
-    "averaged weights": {"average_decay": 0.995},
+    "turned in their plane": {"rotation_deg": 10.0},
+    "SSIM 0.1": {"ssim_weight": 0.1},
+    "coarse scales 0.5": {"scales_weight": 0.5},
+}
+TAKEN_AWAY: dict[str, dict[str, Any]] = {
     "no background input": {"encoder_background": False},
     "no palette": {"palette": 0},
-    "no colour changes": {"colour_augmentation": 0.0},
-    "no swap of appearance": {"swap_appearance": 0.0},
     "no weight on the person": {"foreground_weight": 0.0, "background_weight": 0.0, "image_weight": 1.0},
-    "no mask loss": {"mask_weight": 0.0},
+    "no colour changes": {"colour_augmentation": 0.0},
     "L2 alone": {"l1_share": 0.0},
     "latents of 2019": {"latent_relu": True, "latent_dropout": 0.3},
+    "no swap of appearance": {"swap_appearance": 0.0},
+    "no mask loss": {"mask_weight": 0.0},
     "GroupNorm": {"norm": "group"},
-    "no other colours for L_3d": {"pose_colours": 0.0},
-    "no mirrored samples": {"mirror": 0.0},
-    "two views": {"views": 2},
-    "no consistency": {"consistency_weight": 0.0},
-    "nothing erased": {"erase": 0.0},
-    "no contrast": {"contrastive_weight": 0.0},
-    "no averaged weights": {"average_decay": 0.0},
 }
+# of a config that has a candidate already
+WITHOUT = {
+    f"without {key}": {key: EncDecConfig.model_fields[key].default}
+    for key in dict.fromkeys(key for change in CANDIDATES.values() for key in change)
+}
+VARIANTS: dict[str, dict[str, Any]] = {BASE: {}} | CANDIDATES | TAKEN_AWAY | WITHOUT
 POSE_SEEDS = 2
 # of the table: key, heading, digits, factor
 COLUMNS = (
