@@ -16,21 +16,22 @@ FARTHEST = 4.0  # deviations: 20 degrees of 5
 
 
 def turned_in_plane(
-    batch: Mapping[str, Tensor], deviation_deg: float, views: tuple[str, ...] = ("",)
+    batch: Mapping[str, Tensor], deviation_deg: float, views: tuple[str, ...] = ("",), groups: int = 1
 ) -> dict[str, Tensor]:
     """Every view of a batch turned by an angle of its own, normal with this deviation, both ways.
 
     Args:
         batch: for each prefix of `views`, `image` and `background` (n h w 3), `mask` (n h w), `R_world_im` (n 3 3).
         deviation_deg: of the angle; angles end at four deviations.
+        groups: in each view, parts of the batch that follow each other; several processes share each of them.
 
     Returns:
         The batch with images as float of the same range.
     """
     changed = dict(batch)
     for view in views:
-        angle = math.radians(deviation_deg) * team().randn(len(batch[view + "image"])).clamp(-FARTHEST, FARTHEST)
-        angle = angle.to(batch[view + "image"].device)
+        drawn = team().randn(len(batch[view + "image"]) // groups, groups=groups).clamp(-FARTHEST, FARTHEST)
+        angle = math.radians(deviation_deg) * drawn.to(batch[view + "image"].device)
         changed[view + "R_world_im"] = about_axis(angle) @ batch[view + "R_world_im"]
         for name in ("image", "background"):
             turned = turn_pixels(batch[view + name].float().permute(0, 3, 1, 2), angle)

@@ -38,7 +38,7 @@ class Views:
 def make_views(batch: Mapping[str, Tensor], rotation_deg: float) -> Views:
     """Tensors of a batch, each view turned in its plane by an angle of its own (deviation `rotation_deg`)."""
     if rotation_deg > 0:
-        batch = turned_in_plane(batch, rotation_deg)
+        batch = turned_in_plane(batch, rotation_deg, groups=len(batch["image"]) // len(batch["target"]))
     image, background = ((batch[name] / 255.0).permute(0, 3, 1, 2) for name in ("image", "background"))
     return Views(
         image=image,
