@@ -7,8 +7,9 @@ in place of swish. The weights are TensorFlow's, so padding is TensorFlow's, too
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -57,6 +58,10 @@ class SameConv2d(nn.Conv2d):
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def _variance(norm: nn.BatchNorm2d) -> Float[Tensor, ""]:
+    return norm.weight.square().mean()
 
 
 class Block(nn.Module):
@@ -110,6 +115,18 @@ class EfficientNetLite0(nn.Module):
             found.append(x)
             start = end
         return stem, found
+
+    def deviations(self, stages: int) -> list[Float[Tensor, ""]]:
+        """How much the stem and each of the first stages varied in training, the root mean square over channels.
+
+        That is the scale of their last normalisation; within a stage blocks add up. The stem's is that before its ReLU.
+        """
+        found, start = [_variance(self._bn0)], 0
+        for end in self.ends[:stages]:
+            blocks: list[Any] = list(self._blocks[start:end])
+            found.append(torch.stack([_variance(block._bn2) for block in blocks]).sum())
+            start = end
+        return [variance.sqrt() for variance in found]
 
     def classify(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1000"]:
         """Logits of ImageNet's classes."""

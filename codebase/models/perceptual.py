@@ -43,7 +43,11 @@ class ResNetFeatures(nn.Module):
 
 
 class Lite0Features(nn.Module):
-    """Of EfficientNet-Lite0, at the same resolutions: the stem, and the second and third row of its table."""
+    """Of EfficientNet-Lite0, at the same resolutions: the stem, and the second and third row of its table.
+
+    Rows of the table end without a nonlinearity and in numbers of tens; each feature is in units of how much it varied
+    in training, so that a weight of the loss means about as much as with a ResNet.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +56,8 @@ class Lite0Features(nn.Module):
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Features, finest first; images are RGB in [0, 1]."""
         stem, stages = self.net(image, 3)
-        return [stem, *stages[1:]]
+        unit = self.net.deviations(3)
+        return [feature / by for feature, by in zip((stem, *stages[1:]), (unit[0], *unit[2:]), strict=True)]
 
 
 class PerceptualLoss(nn.Module):

@@ -57,6 +57,7 @@ def run(
         OutOfTimeError: the budget is spent; the state is saved.
     """
     begun, section = time.monotonic(), config.enc_dec
+    weights = [path for path in (perceptual_file(section), encoder_file(section)) if path is not None]
     device = prepare(config.runtime, section.seed)
     copies = near(crops, config.runtime.scratch)
     train, val = (CropStore(copies, read_index(path).key) for path in (index_train, index_val))
@@ -72,7 +73,6 @@ def run(
     average = Average(net, section.average_decay) if section.average_decay > 0 else None
     optimizer = optim.adam(section, net)
     best = net if average is None else average.net
-    weights = [path for path in (perceptual_file(section), encoder_file(section)) if path is not None]
     pairs = ordered_pairs(val, section.validation_pairs)
     batches, learn = _lesson(section, net, network, train, device)
 

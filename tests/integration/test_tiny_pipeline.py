@@ -69,6 +69,9 @@ def test_metrics_are_flat_finite_and_named_with_units(house):
     assert all(math.isfinite(value) for value in numbers.values())
     assert not [name for name, value in metrics.items() if isinstance(value, dict | list)], "metrics.json is not flat"
     assert "pose/mpjpe_mm/S9" in metrics
+    used = "efficientnet_lite0, efficientnet-lite0-57934424.pth (sha256 579344248a93e230)"
+    assert metrics["enc_dec/perceptual_network"] == used
+    assert metrics["enc_dec/encoder_begins_with"].startswith("random weights")
     assert any(name.startswith("pose/mpjpe_mm/act_02") for name in metrics)
 
 

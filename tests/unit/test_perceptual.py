@@ -70,6 +70,13 @@ def test_lite0_recognises_a_photograph(lite0):
     assert chances.max() > 0.3
 
 
+def test_features_of_lite0_are_in_units_of_their_deviation():
+    """Whatever the image shows, within a factor: on a real photograph 0.4 to 1.1, on smooth colours less."""
+    loss = perceptual(LITE0)
+    for feature in loss.features(picture(128)):
+        assert 0.1 < feature.std() < 1.5
+
+
 @pytest.fixture(scope="module", params=["resnet18", "resnet50"])
 def torchvisions(request, tmp_path_factory) -> tuple[str, Path]:
     """A test of the file's format alone: torchvision's names and shapes, random numbers."""
