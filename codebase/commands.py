@@ -87,14 +87,16 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         "measure predictions",
         {"predictions": Path, "bodies": Path, "fitted": Path, "body": Path, "crops": Path, "prior": Path}
-        | {"enc_dec": Path, "embeddings": Path, "pose": Path, "output": Path},
-        lists=("bodies", "fitted", "crops", "embeddings"),
-        optional=("crops", "fitted", "prior", "enc_dec", "embeddings", "pose"),
+        | {"enc_dec": Path, "embeddings": Path, "pose": Path, "labels": Path, "output": Path},
+        lists=("bodies", "fitted", "crops", "embeddings", "labels"),
+        optional=("crops", "fitted", "prior", "enc_dec", "embeddings", "pose", "labels"),
     ),
     "report": Command(
         "write the page",
-        {"metrics": Path, "predictions": Path, "index_test": Path, "checkpoints": Path, "body": Path, "output": Path},
-        lists=("checkpoints",),
+        {"metrics": Path, "predictions": Path, "index_test": Path, "checkpoints": Path, "body": Path, "labels": Path}
+        | {"output": Path},
+        lists=("checkpoints", "labels"),
+        optional=("labels",),
     ),
     "check": Command(
         "check artefacts; --against: those that they were made from",

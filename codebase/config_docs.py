@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -36,6 +36,8 @@ def _table() -> str:
     for name, field in Config.model_fields.items():
         if _is_section(field):
             parts.append(_section(name, field.annotation))
+        elif held := [one for one in get_args(field.annotation) if isinstance(one, type) and issubclass(one, BaseModel)]:
+            parts.append(_section(f"{name}.NAME", held[0]))
     return "\n".join(parts)
 
 

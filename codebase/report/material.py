@@ -129,6 +129,7 @@ class Material:
     training: list[Training]
     body: Path
     files: dict[str, Path]
+    curve: Path | None = None
 
 
 def gather(
@@ -139,8 +140,9 @@ def gather(
     index_test: Path,
     checkpoints: Sequence[Path],
     body: Path,
+    labels: Sequence[Path] = (),
 ) -> Material:
-    """Read all of it.
+    """Read all of it; `labels` is curve.json of the label sweep, or nothing.
 
     Raises:
         DataError: a file is missing, of another format, or its rows are not those of the index.
@@ -158,7 +160,8 @@ def gather(
         indices=indices,
         training=[read_training(config, path) for path in checkpoints],
         body=body,
-        files=files,
+        files=files | ({"labels": labels[0]} if labels else {}),
+        curve=next(iter(labels), None),
     )
 
 

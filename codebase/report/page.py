@@ -14,6 +14,7 @@ from codebase.body.arrays import load_body
 from codebase.paths import Paths
 from codebase.report import dag, galleries, sections, tables
 from codebase.report.headline import cards
+from codebase.report.label_section import label_section
 from codebase.report.material import Material
 
 ASSETS = Path(__file__).parent / "assets"
@@ -56,6 +57,7 @@ def context(material: Material) -> dict[str, Any]:
         "dag": dag.draw(_stages(material)),
         "views": views,
         "poses": galleries.poses(material),
+        "labels": label_section(material.curve),
         "bodies": bodies,
         "hero": hero(views, bodies),
         "counts": sections.counts(material),

@@ -29,6 +29,7 @@ from codebase.files import open_h5, write_json
 from codebase.stages import _body_figures as figures
 from codebase.stages._fit_figures import fit_figures
 from codebase.stages._groups import Groups, PerSample, Rows
+from codebase.stages._label_figures import label_figures
 from codebase.stages._representation import representation_figures
 from codebase.training.notes import sources
 from codebase.training.state import load_checkpoint
@@ -53,6 +54,7 @@ def run(
     enc_dec: Path | None = None,
     embeddings: Sequence[Path] = (),
     pose: Path | None = None,
+    labels: Sequence[Path] = (),
 ) -> None:
     """Write metrics.json.
 
@@ -70,6 +72,7 @@ def run(
             is measured how well it keeps pose and looks apart; None, or without crops or embeddings: that is left out.
         embeddings: of the test subjects, by `enc_dec`.
         pose: checkpoint of the pose network, for what a change of colour does to poses.
+        labels: curve.json of the label sweep, whose figures with this run's own labels are repeated; or nothing.
 
     Raises:
         DataError: a file is missing or not in its format, or nothing could be measured.
@@ -114,6 +117,7 @@ def run(
         found |= fit_figures(fitted, bodies, layer)
     if prior is not None:
         found |= prior_figures(prior)
+    found |= label_figures(config, labels)
     if not np.isfinite(list(found.values())).all():
         raise DataError("A figure is not finite.", where=predictions, mend="delete it and run predict again")
     words = {} if enc_dec is None else sources(load_checkpoint(enc_dec).extra)

@@ -137,7 +137,8 @@ print(json.dumps(sorted(sys.modules)))
     # not numpy: a plugin of Snakemake itself imports pandas
     assert not loaded & {"torch", "numba", "cv2", "scipy", "h5py", "smplx", "matplotlib"}
     ours = {name.split(".")[1] for name in loaded if name.startswith("codebase.")}
-    assert ours == {"config", "paths", "schedulers", "failures", "shared_data", "errors", "body_sources"}
+    workflows = {"config", "paths", "schedulers", "failures", "shared_data", "errors", "body_sources", "published"}
+    assert ours == workflows
 
 
 EXTRACT = [
@@ -149,6 +150,66 @@ EXTRACT = [
     "extract={source: nowhere, every: 5}",
 ]
 EXTRACT += ["backgrounds={every: 65}", "split={train: {subjects: [1], every: 5}, val: {subjects: [8], every: 20}}"]
+
+
+# two people's labels and a tenth of all, by two seeds, of ours, of images, and of a rival
+SWEEP = [
+    "--config",
+    "name=sweep",
+    "labels={representations: [embedding, fine_tuned, from_scratch, old], amounts: [S1+S5, 10%], seeds: [0, 1], "
+    "subjects: [1, 5, 6]}",
+    "rivals={old: {preset: configs/presets/gaggi2019.yaml, enc_dec: {steps: 7}, pose: {steps: 5}}}",
+]
+
+
+def test_labels_are_swept_by_jobs(in_house, house):
+    done = in_house("snakemake", "-n", "-p", *SWEEP)
+    assert done.returncode == 0, done.stderr
+    jobs = counts(done.stdout)
+    people = jobs["embed"]
+    # two amounts by two seeds of two representations each
+    assert jobs["train_label_pose"] == jobs["train_label_images"] == 8
+    assert jobs["train_rival"] == jobs["check_rival"] == jobs["label_sweep"] == 1
+    assert jobs["embed_rival"] == jobs["check_rival_embeddings"] == people
+    assert jobs["measure_labels"] == jobs["check_labels"] == 4
+    commands = re.findall(r"Shell command: (python -m codebase .*) 2>", done.stdout)
+    (tuned,) = (one for one in commands if "labels/fine_tuned/10_percent_seed1/" in one and "train-image-pose" in one)
+    for word in ("image_pose.start=", "image_pose.seed=1", "label_share=0.1"):
+        assert word in tuned
+    assert "--enc-dec results/sweep/runs/enc_dec/model_850.pt" in tuned
+    # images of the labelled people and of validation, and of nobody else
+    crops = set(re.findall(r"crops/S(\d+)\.h5", tuned))
+    assert crops == {"1", "5", "6", "8"}
+    (rival,) = (one for one in commands if "train-enc-dec" in one and "rivals/old.yaml" in one)
+    assert re.search(r"--output results/sweep/runs/\w+/model_7\.pt", rival)
+    assert any("rivals/old.yaml" in one and "--output results/sweep/labels/old/S1_S5_seed0/model_5.pt" in one
+               for one in commands)  # fmt: skip
+    (evaluated,) = (one for one in commands if " evaluate " in one)
+    assert "--labels results/sweep/labels/curve.json" in evaluated
+    alone = counts(in_house("snakemake", "-n", *SWEEP, "--", "label_sweep").stdout)
+    assert "train_hmr" not in alone
+    assert alone["train_label_images"] == 8
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (["labels={representations: [embeding]}"], "did you mean 'embedding'?"),
+        (["labels={representations: [gaggi2018]}"], "'gaggi2018' is unknown"),
+        (["labels={representations: [embedding], amounts: [S1+S77]}"], "S1+S77 names [77]"),
+        (["labels={representations: [embedding], amounts: ['seven']}"], "'seven' is no amount of labels"),
+        (["labels={representations: [imagenet]}"], "image_pose.backbone_weights must name"),
+        (["labels={representations: [imagenet]}", "image_pose={backbone_weights: none.pth}"], "weights are not there"),
+        (["labels={representations: [x]}", "rivals={x: {preset: none.yaml}}"], "none.yaml"),
+        (["labels={representations: [x]}", "rivals={x: {enc_dec: {stepz: 3}}}"], "did you mean 'steps'?"),
+        (["labels={representations: [embedding], settings: {embedding: {stepz: 3}}}"], "did you mean 'steps'?"),
+    ],
+)
+def test_a_wrong_sweep_is_one_message(in_house, sections, said):
+    done = in_house("snakemake", "-n", "--config", *sections)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_extraction_stands_where_rendering_does(in_house):
@@ -167,10 +228,11 @@ def test_strides_that_do_not_fit_are_refused(in_house):
 
 def test_what_rules_run_the_command_line_understands(in_house):
     done, extracted = in_house("snakemake", "-n", "-p"), in_house("snakemake", "-n", "-p", *EXTRACT)
+    swept = in_house("snakemake", "-n", "-p", *SWEEP)
     pattern = r"Shell command: (python -m codebase .*) 2> (\S+)$"
     commands = set(re.findall(pattern, done.stdout, flags=re.MULTILINE))
     assert len(commands) == sum(counts(done.stdout).values()) - 1, "a job other than `all` without a command of its own"
-    commands |= set(re.findall(pattern, extracted.stdout, flags=re.MULTILINE))
+    commands |= {found for more in (extracted, swept) for found in re.findall(pattern, more.stdout, flags=re.MULTILINE)}
     parsed = [build_parser().parse_args(shlex.split(command)[3:]) for command, _ in commands]
     stages = {options.stage for options in parsed}
     assert stages == {path.stem for path in (REPOSITORY / "codebase/stages").glob("[a-z]*.py")}

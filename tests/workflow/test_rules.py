@@ -7,7 +7,9 @@ import yaml
 from conftest import REPOSITORY
 
 FILES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
-ORDER = ["common", "dataset", "representation", "pose", "body", "predict", "check"]
+ORDER = [
+    "common", "inputs", "events", "dataset", "representation", "pose", "sweep", "labels", "body", "predict", "check",
+]  # fmt: skip
 
 
 def rules(text):
@@ -20,6 +22,7 @@ def rules(text):
 
 
 RULES = {name: body for file in FILES for name, body in rules(file.read_text()).items()}
+SWEEP = set(rules((REPOSITORY / "workflow/rules/labels.smk").read_text()))
 
 
 def test_files_are_included_in_running_order():
@@ -35,8 +38,11 @@ def test_a_file_opens_with_its_contract(file):
     assert {"INPUTS:", "OUTPUTS:"} <= set(docstring[1].split())
 
 
-def test_common_holds_no_rule():
-    assert not rules((REPOSITORY / "workflow/rules/common.smk").read_text())
+@pytest.mark.parametrize("name", ["common", "inputs", "events", "sweep"])
+def test_helpers_stand_apart_from_rules(name):
+    text = (REPOSITORY / f"workflow/rules/{name}.smk").read_text()
+    assert not rules(text)
+    assert "No rules here." in text[: text.index('"""', 3)]
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -96,8 +102,8 @@ def test_memory_and_minutes_of_a_profile_are_at_least_those_of_the_rules(profile
 
 def test_the_picture_shows_every_rule():
     drawn = set(re.findall(r">(\w+)</text>", (REPOSITORY / "docs/dag.svg").read_text()))
-    # the picture is the default config's, which renders its frames
-    assert drawn == {*RULES, "all"} - {"extract"}, "the DAG changed: run `make dag`"
+    # the picture is the default config's, which renders its frames and sweeps no labels
+    assert drawn == {*RULES, "all"} - {"extract"} - SWEEP, "the DAG changed: run `make dag`"
 
 
 def test_the_conda_environment_has_the_pins_of_the_other():

@@ -5,33 +5,30 @@ OUTPUTS: {results}/{name}/config.yaml, the merged config, which every job reads
 """
 
 import ast
-import atexit
 import os
 import shutil
 import sys
-import time
 from functools import cache
 from pathlib import Path
 
-from snakemake.jobs import Job
-
 from codebase.body_sources import where_to_get
-from codebase.config import Config, split_digest, stage_digest, to_yaml, validate_config
-from codebase.errors import EXIT_USER_ERROR, DataError, UserError
-from codebase.failures import (
-    disk_is_full,
-    failed_logs,
-    last_words,
-    tail_since,
-    wants_a_person,
+from codebase.config import (
+    Config,
+    rival_config,
+    split_digest,
+    stage_digest,
+    to_yaml,
+    validate_config,
 )
+from codebase.errors import EXIT_USER_ERROR, DataError, UserError
+from codebase.failures import disk_is_full
 from codebase.paths import Paths
 from codebase.published import encoder_file, perceptual_file
-from codebase.schedulers import refusal_hint, require_scheduler
+from codebase.schedulers import require_scheduler
 from codebase.shared_data import require_same_data
 
 ENVIRONMENT = "../../envs/codebase.yaml"
-NETWORKS = ("enc_dec", "pose", "prior", "smpl", "hmr")
+NETWORKS = ("enc_dec", "pose", "image_pose", "prior", "smpl", "hmr")
 
 
 wildcard_constraints:
@@ -125,9 +122,9 @@ def run_config(wildcards):
     return str(PATHS.run_config)
 
 
-def write_run_config(path):
-    """Write the merged config for the jobs, if it changed."""
-    text = to_yaml(CONFIG)
+def write_config(path, merged):
+    """Write a merged config for the jobs, if it changed."""
+    text = to_yaml(merged)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -140,12 +137,6 @@ def write_run_config(path):
             disk_is_full(error, path) or f"The run's config cannot be written: {error}"
         )
         raise DataError(said) from None
-
-
-def forget_finished():
-    """Remove the second names of finished models (codebase/training/finished.py): now a forced run trains again."""
-    for network in NETWORKS:
-        shutil.rmtree(PATHS.run_dir(network) / "finished", ignore_errors=True)
 
 
 def stage_version(stage):
@@ -178,17 +169,6 @@ def memory(megabytes):
     return mem_mb
 
 
-def gpus(network):
-    """The GPUs that training of a network asks for, on all its nodes together."""
-    asked = getattr(CONFIG, network)
-    return asked.gpus * asked.nodes
-
-
-def each(path_of, subjects):
-    """`path_of(subject)` for each subject, as strings."""
-    return [str(path_of(subject)) for subject in subjects]
-
-
 def body_files(subjects):
     """Files of SMPL parameters of the subjects; none where the dataset has none."""
     return (
@@ -198,99 +178,10 @@ def body_files(subjects):
     )
 
 
-def fitted_files(subjects):
-    """Files of fitted bodies of test subjects that evaluate reads: to measure against, or to be measured."""
-    wanted = PATHS.fits_bodies or PATHS.measures_fits
-    return each(PATHS.fitted, subjects) if wanted else []
-
-
-def label_files(subjects):
-    """Files of the bodies of which train_hmr learns; none where there are none."""
-    return each(PATHS.fitted, subjects) if PATHS.fits_bodies else body_files(subjects)
-
-
-def fitted_sequences():
-    """Every how many sequences of a subject bodies are fitted: all of them, unless they are but measured."""
-    return 1 if PATHS.fits_bodies else max(CONFIG.fit_bodies.measure_every, 1)
-
-
-def gate(*kinds, subjects=()):
-    """Markers of the checks that artefacts of these kinds passed: a job that uses them waits for it (check.smk).
-
-    One marker an artefact, so that a job is due when those that it reads are, not for the sake of others beside them.
-    """
-    return [
-        marker
-        for kind in kinds
-        if there_is(kind)
-        for marker in PATHS.markers(kind, subjects)
-    ]
-
-
-def there_is(kind):
-    """Whether artefacts of this kind, which not every run has, are part of this one."""
-    wanted = {
-        "bodies": PATHS.bodies is not None,
-        "fitted": bool(fitted_files(TEST)),
-    }
-    return wanted.get(kind, True)
-
-
-def gate_of_labels(subjects):
-    """Of the bodies of which train_hmr learns."""
-    return gate("fitted" if PATHS.fits_bodies else "bodies", subjects=subjects)
-
-
-def gate_of_indices(wildcards):
-    """Of the indices that the subject of a rule is in."""
-    return [
-        PATHS.checked("index", Path(path).stem.removeprefix("index_"))
-        for path in indices_of_subject(wildcards)
-    ]
-
-
-def gate_of_crops(wildcards):
-    """Of the indices that the subject of a rule is in, and of its background."""
-    return [
-        PATHS.checked("backgrounds", f"S{wildcards.subject}"),
-        *gate_of_indices(wildcards),
-    ]
-
-
-def rendered(subjects):
-    """What stands for the frames of the subjects in the DAG: the file that synthesize or extract writes last."""
-    last = {"synthetic": PATHS.truth, "extract": PATHS.extracted}
-    kind = CONFIG.dataset.kind
-    return each(last[kind], subjects) if kind in last else []
-
-
-def extracted_bodies(subject):
-    """The SMPL parameters that extract writes beside the frames; none where its source has none."""
-    return body_files([subject]) if PATHS.extracts_bodies else []
-
-
-def rendered_split(wildcards):
-    """The same for the subjects of a split."""
-    return rendered(getattr(CONFIG.split, wildcards.split).subjects)
-
-
-def split_section(wildcards):
-    """Digest of what one split's index depends on: editing split.test leaves the others, and all training, alone."""
-    return split_digest(CONFIG, wildcards.split)
-
-
-def indices_of_subject(wildcards):
-    """Indices of the splits that the subject of a rule is in."""
-    return [
-        PATHS.index(split)
-        for split in ("train", "val", "test")
-        if int(wildcards.subject) in getattr(CONFIG.split, split).subjects
-    ]
-
-
-def rendered_subject(wildcards):
-    """The same for the subject of a rule."""
-    return rendered([wildcards.subject])
+def gpus(network):
+    """The GPUs that training of a network asks for, on all its nodes together."""
+    asked = getattr(CONFIG, network)
+    return asked.gpus * asked.nodes
 
 
 STAGES = Path(workflow.basedir) / "codebase" / "stages"
@@ -300,71 +191,30 @@ SUBJECTS = CONFIG.split.subjects
 TRAIN = tuple(sorted({*CONFIG.split.train.subjects, *CONFIG.split.val.subjects}))
 TEST = CONFIG.split.test.subjects
 RUN_CONFIG = ancient(run_config)
+# the rivals of the label sweep: each has a config of its own, which its jobs read
+RIVALS = {
+    name: Paths(or_leave(rival_config, CONFIG, name))
+    for name in CONFIG.labels.representations
+    if name in CONFIG.rivals
+}
+CONFIGS = {PATHS.run_config: CONFIG} | {
+    PATHS.rival_config(name): rival.config for name, rival in RIVALS.items()
+}
 THREADS, WORKERS = CONFIG.runtime.threads, CONFIG.runtime.workers
 or_leave(require_files)
 if CONFIG.data_from is not None:
     or_leave(require_same_data, CONFIG, CONFIG.data_from)
 
 # a dry run needs the file to be there, and must not change it under the jobs of a run
-if not PATHS.run_config.is_file():
-    or_leave(write_run_config, PATHS.run_config)
-
-
-def explain_failure(logs):
-    """The last thing a failed run says: the logs of the failed jobs and their last words, errors for people first."""
-    said = [Path(log) for log in logs if Path(log).is_file()]
-    words = last_words(failed_logs("".join(path.read_text() for path in said)))
-    if words:
-        print(f"\n{words}", file=sys.stderr)
-
-
-def explain_refusal():
-    """After a submission that the scheduler refused, what to change. Some plugins raise then, and onerror is not called."""
-    logs = [Path(log) for log in workflow.logger_manager.get_logfile()]
-    hint = refusal_hint("".join(log.read_text() for log in logs if log.is_file()))
-    if hint:
-        print(f"\n{hint}", file=sys.stderr)
-
-
-def try_no_error_again():
-    """A job whose log ends with an error that a person must mend fails at once, however many `retries` there are.
-
-    Snakemake counts attempts and knows no exit codes, so its question is answered here. Killed jobs, those out of time
-    and those that say nothing are tried again.
-    """
-    begun, asked = time.time(), Job.restart_times.fget
-
-    def restart_times(job):
-        told = [tail_since(Path(log), begun) for log in job.log]
-        return 0 if any(map(wants_a_person, told)) else asked(job)
-
-    Job.restart_times = property(restart_times)
-
-
-if workflow.is_main_process:
-    atexit.register(explain_refusal)
-    try_no_error_again()
-
-
-onerror:
-    # Snakemake gives a list of its own logs
-    explain_failure([log] if isinstance(log, str) else log)
-
-
-onstart:
-    or_leave(require_tree)
-    or_leave(require_source)
-    or_leave(write_run_config, PATHS.run_config)
+for path, merged in CONFIGS.items():
+    if not path.is_file():
+        or_leave(write_config, path, merged)
 
 
 # profiles ask for a rule's GPUs (of a node) and nodes by these, for instance "-gpu num=$GPUS_ENC_DEC"
 for name in NETWORKS:
     os.environ[f"GPUS_{name.upper()}"] = str(getattr(CONFIG, name).gpus)
     os.environ[f"NODES_{name.upper()}"] = str(getattr(CONFIG, name).nodes)
-
-
-onsuccess:
-    forget_finished()
 
 
 FIRST_ON_PATH = [str(Path(sys.executable).parent)]

@@ -1,7 +1,8 @@
 """Predictions on the test subjects, their errors, the page.
 
 INPUTS: {root}/index_test.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl, all checkpoints, the body file,
-        {bodies}/S{subject}.h5 where the dataset has them, {root}/bodies/S{subject}.h5 where some are fitted
+        {bodies}/S{subject}.h5 where the dataset has them, {root}/bodies/S{subject}.h5 where some are fitted,
+        {root}/labels/curve.json where labels are swept
 OUTPUTS: {root}/predictions.h5, {root}/results.csv, {root}/meshes/, {root}/metrics.json, {root}/report.html
 Steps: predict -> evaluate -> report
 """
@@ -56,6 +57,7 @@ rule evaluate:
         enc_dec=PATHS.checkpoint("enc_dec"),
         embeddings=each(PATHS.embeddings, TEST),
         pose=PATHS.checkpoint("pose"),
+        labels=label_curve(),
         checked=gate("predictions", "bodies", "fitted", "prior", subjects=TEST),
     output:
         metrics=PATHS.metrics,
@@ -76,7 +78,7 @@ rule evaluate:
         "python -m codebase evaluate --config {input.config:q} --predictions {input.predictions:q}"
         " --bodies {input.bodies:q} --fitted {input.fitted:q} --body {input.body:q} --crops {input.crops:q} --prior {input.prior:q}"
         " --enc-dec {input.enc_dec:q} --embeddings {input.embeddings:q} --pose {input.pose:q}"
-        " --output {output.metrics:q} 2> {log:q}"
+        " --labels {input.labels:q} --output {output.metrics:q} 2> {log:q}"
 
 
 rule report:
@@ -92,6 +94,7 @@ rule report:
             for stage in ("enc_dec", "pose", "prior", "smpl", "hmr")
         ],
         body=CONFIG.dataset.body,
+        labels=label_curve(),
     output:
         report=PATHS.report,
     log:
@@ -109,4 +112,4 @@ rule report:
     shell:
         "python -m codebase report --config {input.config:q} --metrics {input.metrics:q} --predictions {input.predictions:q}"
         " --index-test {input.index_test:q} --checkpoints {input.checkpoints:q} --body {input.body:q}"
-        " --output {output.report:q} 2> {log:q}"
+        " --labels {input.labels:q} --output {output.report:q} 2> {log:q}"

@@ -1,0 +1,78 @@
+"""What happens before the first job, after the last one, and when one fails. No rules here.
+
+INPUTS: the logs of failed jobs
+OUTPUTS: {results}/{name}/config.yaml and those of rivals, written again when a run starts; messages
+"""
+
+import atexit
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from snakemake.jobs import Job
+
+from codebase.config import points
+from codebase.failures import failed_logs, last_words, tail_since, wants_a_person
+from codebase.schedulers import refusal_hint
+
+
+def forget_finished():
+    """Remove the second names of finished models (codebase/training/finished.py): now a forced run trains again."""
+    runs = [PATHS.run_dir(network) for network in NETWORKS]
+    runs += [rival.run_dir("enc_dec") for rival in RIVALS.values()]
+    runs += [PATHS.labels / point.name for point in points(CONFIG)]
+    for run in runs:
+        shutil.rmtree(run / "finished", ignore_errors=True)
+
+
+def explain_failure(logs):
+    """The last thing a failed run says: the logs of the failed jobs and their last words, errors for people first."""
+    said = [Path(log) for log in logs if Path(log).is_file()]
+    words = last_words(failed_logs("".join(path.read_text() for path in said)))
+    if words:
+        print(f"\n{words}", file=sys.stderr)
+
+
+def explain_refusal():
+    """After a submission that the scheduler refused, what to change. Some plugins raise then, and onerror is not called."""
+    logs = [Path(log) for log in workflow.logger_manager.get_logfile()]
+    hint = refusal_hint("".join(log.read_text() for log in logs if log.is_file()))
+    if hint:
+        print(f"\n{hint}", file=sys.stderr)
+
+
+def try_no_error_again():
+    """A job whose log ends with an error that a person must mend fails at once, however many `retries` there are.
+
+    Snakemake counts attempts and knows no exit codes, so its question is answered here. Killed jobs, those out of time
+    and those that say nothing are tried again.
+    """
+    begun, asked = time.time(), Job.restart_times.fget
+
+    def restart_times(job):
+        told = [tail_since(Path(log), begun) for log in job.log]
+        return 0 if any(map(wants_a_person, told)) else asked(job)
+
+    Job.restart_times = property(restart_times)
+
+
+if workflow.is_main_process:
+    atexit.register(explain_refusal)
+    try_no_error_again()
+
+
+onerror:
+    # Snakemake gives a list of its own logs
+    explain_failure([log] if isinstance(log, str) else log)
+
+
+onstart:
+    or_leave(require_tree)
+    or_leave(require_source)
+    for path, merged in CONFIGS.items():
+        or_leave(write_config, path, merged)
+
+
+onsuccess:
+    forget_finished()
