@@ -4,7 +4,7 @@ import pytest
 
 from codebase import published
 
-PRESETS = ("gaggi2019", "rhodin2018", "rhodin2018_resnet50")
+PRESETS = ("gaggi2019", "rhodin2018")
 
 
 def dry_run(in_house, preset: str, settings: str = "{}"):
