@@ -33,32 +33,45 @@ NODES = (
     Node("train_smpl", ("embed", "train_prior"), "joints, masks, prior", "training"),
     Node("fit_bodies", ("index",), "SMPL of each frame"),
     Node("train_hmr", ("crops", "fit_bodies"), "image to body", "training"),
+    Node("train_rival", ("crops",), "another encoder"),
+    Node("embed_rival", ("train_rival",), "its L_3d"),
+    Node("train_label_pose", ("embed", "embed_rival"), "by amounts of labels"),
+    Node("train_label_images", ("train_enc_dec",), "by amounts of labels"),
+    Node("measure_labels", ("train_label_pose", "train_label_images"), "on test people"),
+    Node("label_sweep", ("measure_labels",), "curve", "labels"),
     Node("predict", ("train_enc_dec", "train_pose", "train_smpl", "train_hmr"), "predictions.h5"),
-    Node("evaluate", ("predict", "fit_bodies"), "metrics.json", "tables"),
+    Node("evaluate", ("predict", "fit_bodies", "label_sweep"), "metrics.json", "tables"),
     Node("report", ("evaluate",), "this page"),
 )
 
 _BOX_W, _BOX_H, _GAP_X, _GAP_Y, _MARGIN = 112, 42, 34, 20, 10
 # An arrow that skips layers passes them in a lane of its own, so that no box lies on it.
 _LANE_H = 10
+RIVALS = frozenset({"train_rival", "embed_rival"})
+SWEEP = RIVALS | {"train_label_pose", "train_label_images", "measure_labels", "label_sweep"}
 
 
-def nodes_for(kind: str, *, fits: bool = True, measures: bool = True) -> tuple[Node, ...]:
+def nodes_for(
+    kind: str, *, fits: bool = True, measures: bool = True, sweep: bool = False, rivals: bool = False
+) -> tuple[Node, ...]:
     """The stages of a run: one that makes the dataset tree, or with `kind` "tree" the tree itself in its place.
 
     Args:
         kind: of the dataset.
         fits: whether training learns from fitted bodies.
         measures: whether fitted bodies are at least compared with the dataset's own.
+        sweep: whether labels are swept.
+        rivals: whether rivals are among what is swept.
     """
     makers = {"synthetic": "synthesize", "extract": "extract"}
     maker = next((node for node in NODES if node.name == makers.get(kind)), None)
     first = maker or Node("dataset tree", (), "given by the user", "data")
     absent = set() if fits or measures else {"fit_bodies"}
+    absent |= (set() if rivals else RIVALS) if sweep else SWEEP
     nodes = [first]
     for node in NODES:
         if node.name not in {*makers.values(), *absent}:
-            unused = absent if fits or node.name != "train_hmr" else {"fit_bodies"}
+            unused = absent if fits or node.name != "train_hmr" else {"fit_bodies", *absent}
             needs = tuple(need for need in node.needs if need not in unused)
             nodes.append(replace(node, needs=_needs(needs, makers.values(), first.name)))
     return tuple(nodes)

@@ -74,7 +74,11 @@ def context(material: Material) -> dict[str, Any]:
 
 def _stages(material: Material) -> tuple[dag.Node, ...]:
     paths = Paths(material.config)
-    return dag.nodes_for(material.config.dataset.kind, fits=paths.fits_bodies, measures=paths.measures_fits)
+    swept = material.config.labels.representations
+    return dag.nodes_for(
+        material.config.dataset.kind, fits=paths.fits_bodies, measures=paths.measures_fits, sweep=bool(swept),
+        rivals=bool({*swept} & {*material.config.rivals}),
+    )  # fmt: skip
 
 
 def hero(views: galleries.Gallery | None, bodies: dict[str, galleries.Gallery]) -> list[tuple[str, galleries.Example]]:
