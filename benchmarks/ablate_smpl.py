@@ -29,7 +29,7 @@ from codebase.data.batches import in_turn
 from codebase.data.bodies import Bodies, bodies_in_im
 from codebase.data.embeddings import read_embeddings
 from codebase.files import read_json, write_json, write_text
-from codebase.models.smpl import restore, split
+from codebase.models.smpl import body_of, restore, split
 from codebase.paths import Paths
 from codebase.stages import _body_figures as figures
 from codebase.stages import evaluate, train_hmr, train_smpl
@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "joints + prior": {"silhouette_weight": 0.0},
     "joints + silhouettes": {"prior_weight": 0.0},
     "both": {},
-    "both, head of gaggi2019": {"head": "gaggi2019", "width": 1024, "blocks": 4, "iterations": 0},
+    "both, head of gaggi2019": {"head": "gaggi2019", "width": 1024, "blocks": 4, "iterations": 0, "mirror": 0.0},
 }
 COLUMNS = {
     "pve_mm": "PVE", "pa_pve_mm": "PA-PVE", "mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "silhouette_iou": "IoU",
@@ -148,7 +148,8 @@ class Bench:
             rotmats, betas = (part[None].expand(len(judged.rows), *part.shape) for part in self.mean_body())
         else:
             samples, turns = judged.samples, in_turn(judged.rows, 256)
-            rotmats, betas = split(torch.cat([head(samples.L_3d[rows], samples.L_app[rows]) for rows in turns]))
+            codes = (samples.L_3d, samples.L_3d_mirrored, samples.L_app)
+            rotmats, betas = split(torch.cat([body_of(head, *(each[rows] for each in codes)) for rows in turns]))
         return measured(Bodies(betas.numpy(), rotmats.numpy()), judged, self.layer)
 
     @cache  # noqa: B019 - one bench a process

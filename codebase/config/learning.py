@@ -301,6 +301,13 @@ class SmplConfig(TrainConfig):
     dropout: float = Field(0.1, ge=0, lt=1)
     decay: Decay = Field("cosine", description="of the learning rate after the warm-up; none: it stays")
     turn: bool = Field(True, description="augmentation: turn L_3d and the body together about the world's vertical")
+    mirror: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="augmentation: share of samples mirrored, by L_3d of the mirrored image; if not 0, the body is "
+        "that of an image and of its mirror image, averaged",
+    )
     noise: NonNegativeFloat = Field(0.6, description="augmentation: noise on the embedding, in units of its deviation")
     joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of the joints, per 100 mm")
     joints: Literal["h36m17", "gaggi13"] = Field(

@@ -85,6 +85,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _mirrored_images_are_embedded(self) -> Config:
+        for stage in ("pose", "smpl"):
+            if getattr(self, stage).mirror and not self.embed.mirrored:
+                raise ValueError(
+                    f"{stage}.mirror learns from mirrored images, which embed.mirrored: false leaves out: "
+                    f"set embed.mirrored to true or {stage}.mirror to 0"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _extracted_frames_suffice(self) -> Config:
         if self.dataset.kind != "extract":
             return self

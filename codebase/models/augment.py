@@ -36,8 +36,10 @@ def mirror_joints(joints: Float[Tensor, "batch 17 3"]) -> Float[Tensor, "batch 1
 
 
 def mirror_rotations(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotations of a world seen in a mirror, conjugated by diag(-1, 1, 1): of R_world_im the flipped image's, where the
-    mirrored world keeps its vertical (z)."""
+    """Rotations of a world seen in a mirror, conjugated by diag(-1, 1, 1).
+
+    Of R_world_im the flipped image's: the mirrored world keeps its vertical (z).
+    """
     sign = torch.tensor([-1.0, 1.0, 1.0], device=rotation.device, dtype=rotation.dtype)
     return rotation * sign[:, None] * sign
 

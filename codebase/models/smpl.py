@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from codebase.config import SmplConfig
 from codebase.errors import DataError
 from codebase.models.rotations import FACING_CAMERA, from_6d, to_6d
+from codebase.models.rotations import mirrored as turned_back
 
 JOINTS = 24
 BETAS = 10
@@ -54,6 +55,7 @@ class SmplHead(nn.Module):
         iterations: corrections of the estimate (after HMR, Kanazawa et al., CVPR 2018); 0: one direct guess.
     """
 
+    mirrors = False  # whether it learned from mirrored images
     mean: Tensor
     offset: Tensor
     scale: Tensor
@@ -134,6 +136,7 @@ class TanhHead(nn.Module):
         blocks: layers before the two heads part.
     """
 
+    mirrors = False
     mean: Tensor
     upright: Tensor
     offset: Tensor
@@ -179,6 +182,38 @@ def split(raw: Float[Tensor, "batch 154"]) -> tuple[Float[Tensor, "batch 24 3 3"
     return from_6d(raw[:, :-BETAS].reshape(len(raw), JOINTS, 6)), raw[:, -BETAS:]
 
 
+def body_of(
+    head: AnyHead,
+    points: Float[Tensor, "batch points 3"],
+    mirrored: Float[Tensor, "batch mirrored 3"],
+    appearance: Float[Tensor, "batch app"],
+) -> Float[Tensor, "batch 154"]:
+    """Raw parameters of a head in eval mode: of one that learned from mirrored images, the mean body (rotations in the
+    chordal sense) of an image and of its mirror image, turned back.
+
+    Args:
+        head: the network.
+        points: L_3d.
+        mirrored: L_3d of the mirrored images; may have no points if the head needs none.
+        appearance: L_app.
+
+    Raises:
+        DataError: it needs them and there are none.
+    """
+    raw: Tensor = head(points, appearance)
+    if not head.mirrors:
+        return raw
+    if not mirrored.shape[1]:
+        raise DataError(
+            "The body head averages over an image and its mirror image, and the embeddings hold none of the latter.",
+            expected="L_3d_mirrored in the embeddings",
+            mend="set embed.mirrored to true, or smpl.mirror to 0 and train again",
+        )
+    (rotmats, betas), (back, same) = split(raw), split(head(mirrored, appearance))
+    mean = roma.special_procrustes((rotmats + turned_back(back)).double()).to(raw.dtype)
+    return torch.cat([to_6d(mean).flatten(1), (betas + same) / 2], dim=1)
+
+
 def shear(raw: Float[Tensor, "batch 154"]) -> Float[Tensor, ""]:
     """How far the pairs of columns are from orthonormal: mean squared difference of their products from the identity.
 
@@ -192,7 +227,14 @@ def shear(raw: Float[Tensor, "batch 154"]) -> Float[Tensor, ""]:
 def build(section: SmplConfig, points: int, appearance: int, mean_rotmats: Float[Tensor, "24 3 3"]) -> AnyHead:
     """The head of a section, starting from a pose and the template's shape."""
     if section.head == "gaggi2019":
-        return TanhHead(points, appearance, width=section.width, blocks=section.blocks)
+        head: AnyHead = TanhHead(points, appearance, width=section.width, blocks=section.blocks)
+    else:
+        head = _six_d(section, points, appearance, mean_rotmats)
+    head.mirrors = section.mirror > 0
+    return head
+
+
+def _six_d(section: SmplConfig, points: int, appearance: int, mean_rotmats: Float[Tensor, "24 3 3"]) -> SmplHead:
     return SmplHead(
         points,
         appearance,

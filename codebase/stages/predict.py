@@ -28,6 +28,7 @@ from codebase.models.hmr import bodies_of
 from codebase.models.hmr import restore as restore_hmr
 from codebase.models.pose import pose_of
 from codebase.models.pose import restore as restore_pose
+from codebase.models.smpl import body_of
 from codebase.models.smpl import restore as restore_smpl
 from codebase.provenance import file_digest
 from codebase.skeleton import H36M_CAMERAS
@@ -131,7 +132,8 @@ class Predictor:
     def smpl(self, found: Checkpoint) -> Predicted:
         """Bodies of the head on embeddings."""
         head = restore_smpl(found.config, found.part("smpl")).to(self.device)
-        raw = self._each(lambda rows: head(*(self.latents[k][rows].to(self.device) for k in ("L_3d", "L_app"))).cpu())
+        codes = [self.latents[name] for name in ("L_3d", "L_3d_mirrored", "L_app")]
+        raw = self._each(lambda rows: body_of(head, *(each[rows].to(self.device) for each in codes)).cpu())
         return self._bodies(raw)
 
     def hmr(self, found: Checkpoint) -> Predicted:
@@ -185,9 +187,7 @@ def _write_baseline(file: h5py.File, found: Mapping[str, Checkpoint], layer: Bod
     Predicted.of(layer, *mean).write(file, "baseline/smpl_", single=True)
 
 
-def _write_novel_views(
-    file: h5py.File, net: EncoderDecoder, precision: str, store: CropStore, config: Config
-) -> None:
+def _write_novel_views(file: h5py.File, net: EncoderDecoder, precision: str, store: CropStore, config: Config) -> None:
     """Every test image from every other camera of its instant; appearance from the image itself."""
     source, target = ordered_pairs(store)
     if not len(source):

@@ -19,14 +19,14 @@ from codebase.config import Config, SmplConfig
 from codebase.data.batches import CropStore, Frames, Rows, Together, in_turn, next_view, runs
 from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
-from codebase.data.latents import latents_of
+from codebase.data.latents import latents_of, mirrored_of
 from codebase.data.scratch import near
 from codebase.errors import DataError
 from codebase.geometry import crop_intrinsics
 from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
 from codebase.models.prior import AnyPrior, restore
 from codebase.models.rotations import FACING_CAMERA
-from codebase.models.smpl import AnyHead, build, split
+from codebase.models.smpl import AnyHead, body_of, build, split
 from codebase.training import loop, optim
 from codebase.training.budget import left
 from codebase.training.encoders import encoder_of
@@ -35,7 +35,7 @@ from codebase.training.smpl_lesson import MM_TO_M, VIEW_COLUMNS, Lesson, joints_
 from codebase.training.state import Batch, load_checkpoint, run_digest
 from codebase.training.team import team
 
-VERSION = 2
+VERSION = 3
 log = logging.getLogger("posemill.train_smpl")
 
 
@@ -120,6 +120,7 @@ class Samples:
 
     store: CropStore
     L_3d: Float[Tensor, "rows points 3"]
+    L_3d_mirrored: Float[Tensor, "rows mirrored 3"]
     L_app: Float[Tensor, "rows app"]
 
     @classmethod
@@ -128,7 +129,8 @@ class Samples:
         store = CropStore(crops, read_index(index).key)
         columns = store.columns
         columns["f_crop_px"], columns["c_crop_px"] = crop_intrinsics(store.crop_from_image, store.f_px, store.c_px)
-        return cls(store, *map(torch.from_numpy, latents_of(latents, store.key)))
+        points, appearance = latents_of(latents, store.key)
+        return cls(store, *map(torch.from_numpy, (points, mirrored_of(latents, store.key), appearance)))
 
     def of(self, subjects: tuple[int, ...], what: str) -> Rows:
         """Rows of subjects whose joints are known; DataError if there are none."""
@@ -142,13 +144,15 @@ class Samples:
 
     def gather(self, rows: Rows) -> Batch:
         """Embeddings and labels of rows."""
-        own = {"L_3d": self.L_3d[rows], "L_app": self.L_app[rows]}
-        return own | self.store.gather(rows, ("joints_im_mm", "R_world_im"))
+        return self._codes(rows) | self.store.gather(rows, ("joints_im_mm", "R_world_im"))
+
+    def _codes(self, rows: Rows) -> Batch:
+        return {"L_3d": self.L_3d[rows], "L_3d_mirrored": self.L_3d_mirrored[rows], "L_app": self.L_app[rows]}
 
     def gather_twice(self, rows: Rows) -> Batch:
         """Embeddings of rows and of each one's next view of the same instant (itself where there is one camera)."""
         both = np.concatenate([rows, next_view(self.store.instant, rows)])
-        own = {"L_3d": self.L_3d[both], "L_app": self.L_app[both]} | self.store.gather(both, ("R_world_im",))
+        own = self._codes(both) | self.store.gather(both, ("R_world_im",))
         return {f"twice/{name}": value for name, value in own.items()}
 
     def gather_views(self, rows: Rows) -> Batch:
@@ -184,7 +188,8 @@ def assess(head: AnyHead, layer: BodyLayer, samples: Samples, device: torch.devi
         return {}
     found = []
     for rows in in_turn(known, 256):
-        rotmats, betas = split(head(samples.L_3d[rows].to(device), samples.L_app[rows].to(device)))
+        codes = (each[rows].to(device) for each in (samples.L_3d, samples.L_3d_mirrored, samples.L_app))
+        rotmats, betas = split(body_of(head, *codes))
         found.append(joints_about_root_m(layer, betas, rotmats).cpu())
     predicted, target = torch.cat(found).numpy() / MM_TO_M, samples.store.joints_im_mm[known]
     metrics = {"mpjpe_mm": mpjpe, "n_mpjpe_mm": n_mpjpe, "pa_mpjpe_mm": pa_mpjpe}

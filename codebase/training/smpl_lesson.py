@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from codebase.body.model import BodyLayer
 from codebase.config import SmplConfig
+from codebase.models.augment import mirror_joints, mirror_rotations
 from codebase.models.encoder_decoder import rotate
 from codebase.models.gan2018 import Gan2018
 from codebase.models.pose import vertical_turns
@@ -54,7 +55,7 @@ class Lesson:
             optimizer: of the head.
             step: from 0; silhouettes and prior come in at `smpl.silhouette_from` and `smpl.prior_from`.
         """
-        section = self.section
+        section, batch = self.section, self._mirrored(batch)
         draws = step >= section.silhouette_from and section.silhouette_weight > 0
         agrees = section.views_weight > 0
         prefixes = ("", *(["twice/"] if agrees else []), *(["views/"] if draws else []))
@@ -96,6 +97,23 @@ class Lesson:
         total = torch.stack(list(sizes.values())).sum().clamp_min(1e-12)
         shares = {f"gradient_share/{name}": size / total for name, size in sizes.items()}
         return {name: loss.detach() for name, loss in losses.items()} | shares | {"gradient_norm": norm}
+
+    def _mirrored(self, batch: Batch) -> Batch:
+        """The batch with a share of the labelled rows and of the pairs of views as their mirror images."""
+        if not self.section.mirror:
+            return batch
+        changed = dict(batch)
+        for prefix, groups in (("", 1), *((("twice/", 2),) if "twice/L_3d" in batch else ())):
+            points = batch[prefix + "L_3d"]
+            drawn = team().rand(len(points) // groups).repeat(groups) < self.section.mirror
+            chosen = drawn.to(points.device)[:, None, None]
+            for name, other in (
+                ("L_3d", batch[prefix + "L_3d_mirrored"]),
+                ("R_world_im", mirror_rotations(batch[prefix + "R_world_im"])),
+                *([("joints_im_mm", mirror_joints(batch["joints_im_mm"]))] if not prefix else []),
+            ):
+                changed[prefix + name] = torch.where(chosen, other, batch[prefix + name])
+        return changed
 
     def _augmented(self, batch: Batch, prefix: str) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings turned about the vertical, with noise, and the rotation of the im frame that was applied."""

@@ -6,8 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codebase.config import SmplConfig
+from codebase.errors import DataError
 from codebase.models.rotations import FACING_CAMERA, chordal_mean, from_6d, mirrored, to_6d
-from codebase.models.smpl import SmplHead, split
+from codebase.models.smpl import SmplHead, body_of, build, split
 
 
 def rotations(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -114,3 +116,20 @@ def test_shapes(count: int) -> None:
     rotmats, betas = split(head()(torch.randn(count, 20, 3), torch.randn(count, 8)))
     assert rotmats.shape == (count, 24, 3, 3)
     assert betas.shape == (count, 10)
+
+
+def test_the_body_of_an_image_and_of_its_mirror_image_are_mirror_images() -> None:
+    learned = build(SmplConfig(), 20, 8, rotations(24, seed=4)).eval()
+    learned.turning.weight.data.normal_(std=0.1)
+    points, other, app = torch.randn(5, 20, 3), torch.randn(5, 20, 3), torch.randn(5, 8)
+    (rotmats, betas), (back, same) = (
+        split(body_of(learned, points, other, app)),
+        split(body_of(learned, other, points, app)),
+    )
+    assert torch.allclose(rotmats, mirrored(back), atol=1e-4)
+    assert torch.equal(betas, same)
+    assert roma.is_rotation_matrix(rotmats, epsilon=1e-4)
+    with pytest.raises(DataError, match=r"embed\.mirrored"):
+        body_of(learned, points, other[:, :0], app)
+    plain = build(SmplConfig(mirror=0.0), 20, 8, rotations(24, seed=4)).eval()
+    assert torch.equal(body_of(plain, points, other[:, :0], app), plain(points, app))

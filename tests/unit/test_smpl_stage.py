@@ -13,6 +13,7 @@ from codebase.data.bodies import bodies_in_im
 from codebase.data.embeddings import read_embeddings
 from codebase.data.store import CropStore
 from codebase.errors import DataError
+from codebase.models.augment import mirror_joints, mirror_rotations
 from codebase.models.pose import vertical_turns
 from codebase.models.prior import Prior
 from codebase.models.rotations import FACING_CAMERA
@@ -112,10 +113,24 @@ def test_shares_of_the_gradient_add_up(train: train_smpl.Samples, lesson: smpl_l
     assert "silhouettes" not in before
 
 
+def test_mirrored_samples_are_seen_in_a_mirror(train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
+    section = lesson.section.model_copy(update={"mirror": 1.0})
+    whole = smpl_lesson.Lesson(section, lesson.head, lesson.prior, lesson.layer, lesson.size)
+    batch = train.gather(np.arange(4)) | train.gather_twice(np.arange(3)) | train.gather_views(np.arange(2))
+    found = whole._mirrored(batch)
+    # the fixture's points are the joints, so those of the mirrored image are the mirrored joints
+    assert torch.allclose(400 * found["L_3d"], found["joints_im_mm"], atol=400 * 0.1)
+    assert torch.allclose(found["joints_im_mm"], mirror_joints(batch["joints_im_mm"]))
+    relative = found["twice/R_world_im"][:3] @ found["twice/R_world_im"][3:].transpose(1, 2)
+    there = batch["twice/R_world_im"][:3] @ batch["twice/R_world_im"][3:].transpose(1, 2)
+    assert torch.allclose(relative, mirror_rotations(there), atol=1e-5)
+    assert torch.equal(found["views/L_3d"], batch["views/L_3d"]), "masks are of the image itself"
+
+
 def test_gradients_of_the_parts_add_up(train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
     alone = {"views_weight": 0.0, "prior_weight": 0.0, "shear_weight": 0.0, "betas_weight": 0.0}
     alone["stray_weight"] = 0.0
-    quieted = {"turn": False, "noise": 0.0, "dropout": 0.0, "gradient_clip": 1e9}
+    quieted = {"turn": False, "mirror": 0.0, "noise": 0.0, "dropout": 0.0, "gradient_clip": 1e9}
     section = lesson.section.model_copy(update=quieted | alone)
     quiet = smpl_lesson.Lesson(section, lesson.head.eval(), lesson.prior, lesson.layer, lesson.size)
     batch = train.gather(np.arange(4)) | train.gather_twice(np.arange(2))
