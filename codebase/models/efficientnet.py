@@ -87,9 +87,9 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The network and its classifier; images are RGB in [0, 1]."""
+    """The network and, unless `classifies` is False, its classifier; images are RGB in [0, 1]."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, classifies: bool = True) -> None:
         super().__init__()
         self._conv_stem, self._bn0 = SameConv2d(3, STEM, 3, 2), _norm(STEM)
         blocks, channels, self.ends = [], STEM, []
@@ -101,7 +101,8 @@ class EfficientNetLite0(nn.Module):
             self.ends.append(len(blocks))
         self._blocks = nn.ModuleList(blocks)
         self._conv_head, self._bn1 = SameConv2d(channels, HEAD, 1), _norm(HEAD)
-        self._fc = nn.Linear(HEAD, CLASSES)
+        if classifies:
+            self._fc = nn.Linear(HEAD, CLASSES)
 
     def forward(
         self, image: Float[Tensor, "b 3 h w"], stages: int = len(STAGES)
@@ -128,7 +129,11 @@ class EfficientNetLite0(nn.Module):
             start = end
         return [variance.sqrt() for variance in found]
 
+    def pooled(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1280"]:
+        """What the classifier sees: the mean over places of the last features."""
+        last = self(image)[1][-1]
+        return F.relu6(self._bn1(self._conv_head(last))).mean(dim=(2, 3))
+
     def classify(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1000"]:
         """Logits of ImageNet's classes."""
-        last = self(image)[1][-1]
-        return self._fc(F.relu6(self._bn1(self._conv_head(last))).mean(dim=(2, 3)))
+        return self._fc(self.pooled(image))

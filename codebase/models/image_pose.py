@@ -14,32 +14,39 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from codebase.config import EncDecConfig, ImageNetwork
-from codebase.errors import ConfigError, DataError
+from codebase.errors import DataError
+from codebase.models.efficientnet import HEAD, EfficientNetLite0
 from codebase.models.encoder_decoder import Latent, build_encoder
 from codebase.models.pose import PoseNet
-from codebase.models.resnet import load_published, named
+from codebase.models.resnet import IMAGENET, load_published, named
+from codebase.published import backbone_file
 
-# ImageNet's mean and standard deviation of RGB in [0, 1], as torchvision's weights expect
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_POINTS = 100
 
 
 class PublishedEncoder(nn.Module):
-    """A ResNet with torchvision's names, and points from the mean of its last stage; it sees the image alone."""
+    """A network with the names of published weights, and points from what its classifier would see: means over places.
+
+    It sees the image alone: such networks know three channels.
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
-        self.body = named(backbone)
-        self.latent = nn.Linear(self.body.channels[-1], 3 * IMAGENET_POINTS)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+        self.body = EfficientNetLite0(classifies=False) if backbone == "efficientnet_lite0" else named(backbone)
+        channels = HEAD if isinstance(self.body, EfficientNetLite0) else self.body.channels[-1]
+        self.latent = nn.Linear(channels, 3 * IMAGENET_POINTS)
+        self.register_buffer("mean", torch.tensor(IMAGENET[0])[:, None, None])
+        self.register_buffer("std", torch.tensor(IMAGENET[1])[:, None, None])
 
     def forward(self, image: Float[Tensor, "b 3 size size"], background: Float[Tensor, "b 3 size size"]) -> Latent:
-        """Points, and no appearance; the background is not looked at: published weights know three channels."""
-        seen = self.body((image - self.mean) / self.std)[-1].mean(dim=(2, 3))
+        """Points, and no appearance; the background is not looked at."""
+        if isinstance(self.body, EfficientNetLite0):
+            seen = self.body.pooled(image)
+        else:
+            seen = self.body((image - self.mean) / self.std)[-1].mean(dim=(2, 3))
         return Latent(self.latent(seen).float().unflatten(1, (IMAGENET_POINTS, 3)), seen.new_zeros(len(seen), 0))
 
 
@@ -58,6 +65,7 @@ class ImagePose(nn.Module):
         self.encoder = PublishedEncoder(config.backbone) if shape is None else build_encoder(shape, size)
         self.points = IMAGENET_POINTS if shape is None else shape.points
         self.pose = PoseNet(config, self.points)
+        self.mirrors = config.flip > 0
         self.frozen_statistics = config.start != "scratch" and config.statistics == "frozen"
 
     def each(
@@ -104,23 +112,14 @@ def start_from_imagenet(net: ImagePose, config: ImageNetwork) -> str:
     """Load the published weights that the section names; returns the file's name and digest.
 
     Raises:
-        ConfigError: the file is missing, or holds another network's weights.
+        UserError: the file is missing, or holds another network's weights: random ones never stand in.
     """
-    path = config.backbone_weights
-    if path is None or not path.is_file():
-        raise ConfigError(
-            "The weights of ImageNet are not there, and random ones would not be what the name says.",
-            where=f"image_pose.backbone_weights: {path}",
-            expected=f"torchvision's state dict of {config.backbone}",
-            mend="download it and name it there, or leave imagenet out of labels.representations",
-        )
-    try:
-        return load_published(net.encoder.get_submodule("body"), path)
-    except DataError as error:
-        raise ConfigError(
-            error.what, where=f"image_pose.backbone_weights: {path}",
-            expected=f"torchvision's state dict of {config.backbone}", mend="name the right file, or another backbone",
-        ) from None  # fmt: skip
+    path = backbone_file(config)
+    if path is None:
+        raise ValueError(f"image_pose.start is {config.start}, not imagenet")
+    return load_published(
+        net.encoder.get_submodule("body"), path, keys=("image_pose.backbone", "image_pose.backbone_weights")
+    )
 
 
 def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int) -> ImagePose:

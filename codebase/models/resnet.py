@@ -161,7 +161,7 @@ def load_published(
     """Load published weights of exactly this network; returns the file's name and digest, for logs and metrics.
 
     Args:
-        net: a network with the file's names; a classifier `fc` that only the file has is left out.
+        net: a network with the file's names; a classifier (`fc`, `_fc`) that only the file has is left out.
         path: a state dict.
         keys: of the config, that name the network and the file, for errors.
 
@@ -172,6 +172,7 @@ def load_published(
     network, file = keys
     found = read_published(path, file)
     own = net.state_dict()
+    found = {key: value for key, value in found.items() if key in own or not key.startswith("_fc.")}
     # older files do not count batches, which nothing reads
     wrong = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
     wrong += [key for key in found if key not in own or found[key].shape != own[key].shape]

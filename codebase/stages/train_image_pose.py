@@ -19,6 +19,7 @@ from codebase.data.labels import extent, labelled
 from codebase.data.scratch import near
 from codebase.errors import ConfigError
 from codebase.models.image_pose import ImagePose, start_from_enc_dec, start_from_imagenet
+from codebase.published import backbone_file
 from codebase.training import loop, optim
 from codebase.training.budget import left
 from codebase.training.global_norm import whole_batch_norms
@@ -78,7 +79,7 @@ def run(
     rate = section.encoder_rate if section.start != "scratch" else 1.0
     optimizer = optim.adam(section, net.encoder, net.pose, rates=(rate, 1.0))
     each = team().wrap(net, ImagePose.each)
-    weights = [path for path in (enc_dec, section.backbone_weights) if path is not None]
+    weights = [path for path in (enc_dec, backbone_file(section)) if path is not None]
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
         loss, error = learn_step(each, batch, section, net.pose.spread_mm)

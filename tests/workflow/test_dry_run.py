@@ -199,7 +199,7 @@ def test_labels_are_swept_by_jobs(in_house, house):
         (["labels={representations: [embedding], amounts: [S1+S77]}"], "S1+S77 names [77]"),
         (["labels={representations: [embedding], amounts: ['seven']}"], "'seven' is no amount of labels"),
         (["labels={representations: [imagenet]}"], "image_pose.backbone_weights must name"),
-        (["labels={representations: [imagenet]}", "image_pose={backbone_weights: none.pth}"], "weights are not there"),
+        (["labels={representations: [imagenet]}", "image_pose={backbone_weights: none.pth}"], "does not exist"),
         (["labels={representations: [x]}", "rivals={x: {preset: none.yaml}}"], "none.yaml"),
         (["labels={representations: [x]}", "rivals={x: {enc_dec: {stepz: 3}}}"], "did you mean 'steps'?"),
         (["labels={representations: [embedding], settings: {embedding: {stepz: 3}}}"], "did you mean 'steps'?"),

@@ -15,6 +15,7 @@ from codebase.config import (
 )
 from codebase.config.labels import STARTS
 from codebase.errors import ConfigError
+from codebase.published import backbone_file
 
 
 def without_suffix(path, folder):
@@ -31,14 +32,8 @@ def require_settings():
     """The settings of every point are right, rivals do not meet in one folder, and the weights of ImageNet are there."""
     for point in points(CONFIG):
         section = point_section(CONFIG, point)
-        weights = section.backbone_weights if point.of_images else None
-        if point.representation == "imagenet" and not weights.is_file():
-            raise ConfigError(
-                "labels.representations names imagenet, and its weights are not there.",
-                where=f"image_pose.backbone_weights: {weights}",
-                expected=f"torchvision's state dict of {section.backbone}",
-                mend="download it and name it there, or leave imagenet out",
-            )
+        if point.representation == "imagenet":
+            backbone_file(section)
     names = [rival.config.enc_dec.name for rival in RIVALS.values()]
     if len(set(names)) < len(names):
         raise ConfigError(
@@ -165,8 +160,9 @@ def first_weights(wildcards):
     point = point_of(wildcards)
     if point.representation == "fine_tuned":
         return [PATHS.checkpoint("enc_dec")]
-    weights = point_section(CONFIG, point).backbone_weights
-    return [weights] if point.representation == "imagenet" else []
+    if point.representation == "imagenet":
+        return [backbone_file(point_section(CONFIG, point))]
+    return []
 
 
 def words_of_first_weights(wildcards):
