@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from codebase.body.arrays import load_body
 from codebase.paths import Paths
-from codebase.report import dag, galleries, sections, tables
+from codebase.report import dag, galleries, looks, sections, tables
 from codebase.report.headline import cards
 from codebase.report.label_section import label_section
 from codebase.report.material import Material
@@ -64,6 +64,9 @@ def context(material: Material) -> dict[str, Any]:
         "exclusions": sections.exclusions(material),
         "curves": [sections.curves(training) for training in material.training],
         "parts": [table for stage in tables.STAGES if (table := tables.per_stage(metrics, stage)) is not None],
+        "joints": [table for stage in tables.STAGES if (table := tables.per_joint(metrics, stage)) is not None],
+        "has_intervals": any("_ci95_" in name for name in metrics),
+        "looks": looks.tables(metrics),
         "facing": tables.by_facing(metrics),
         "overall": tables.overall(metrics),
         "stages": tables.STAGES,

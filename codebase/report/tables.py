@@ -7,50 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codebase.skeleton import H36M_ACTS
+from markupsafe import Markup
 
-_PART = re.compile(r"(?P<metric>[a-z_]+/[a-z0-9_]+)/(?P<part>act_\d\d_\w+|S\d+)")
+from codebase.report.meanings import MEANINGS, WORDS
+from codebase.skeleton import H36M, H36M_ACTS
+
+_PART = re.compile(r"(?P<metric>[a-z_]+/[a-z0-9_]+)/(?P<part>act_\d\d_\w+|S\d+|joint_\w+)")
+_BOUND = re.compile(r"_ci95_(?:low|high)\b")
 _FACING = re.compile(r"(?P<metric>(?:smpl|hmr)/(?:mean_body_)?pve_mm)/facing_(?P<degrees>\d{3})")
 _OF_WAYS = re.compile(r"prior/(?P<name>\w+)/(?P<way>\w+)")
-
-# What the part of a name after the stage means. The joints are Human3.6M's 17 (the root counts, as 0).
-MEANINGS = {
-    "mpjpe_mm": ("MPJPE", "mean distance of the 17 joints, root-centred; no alignment but the root (Protocol 1's)"),
-    "n_mpjpe_mm": ("N-MPJPE", "MPJPE after the best scale of each prediction (Rhodin et al., CVPR 2018)"),
-    "pa_mpjpe_mm": ("PA-MPJPE", "MPJPE after the best rotation, scale and translation, no reflection (Protocol 2's)"),
-    "pve_mm": ("PVE", "mean distance of the body's vertices, root-centred; no other alignment"),
-    "pa_pve_mm": ("PA-PVE", "PVE after the best rotation, scale and translation"),
-    "pve_facing_camera_mm": ("PVE, facing", "PVE of people whose front is within 90 degrees of the camera"),
-    "pve_facing_away_mm": ("PVE, away", "PVE of people whose front is turned further away"),
-    "heading_error_deg": ("heading", "angle on the ground between the true front of the body and the predicted one"),
-    "silhouette_iou": ("IoU", "intersection over union of the drawn body, at the root's true place, and the mask"),
-    "auc": ("AUC", "chance that the prior likes a held-out body more than one that is broken in some way"),
-    "tpr_at_1_percent_fpr": ("TPR at 1 %", "held-out bodies that pass where 1 % of the broken ones do"),
-    "tpr_at_5_percent_fpr": ("TPR at 5 %", "held-out bodies that pass where 5 % of the broken ones do"),
-    "log_loss": ("log loss", "of the prior's calibrated chance that a body is real, in nats"),
-    "calibration_error": ("calibration error", "expected difference of that chance from the share of real bodies"),
-    "v2v_l2_m2": ("v2v l2", "mean squared vertex error over vertices and coordinates, m²"),
-    "psnr_foreground_db": ("PSNR, person", "peak signal-to-noise ratio where the target's mask shows the person"),
-    "psnr_background_only_db": ("PSNR, background", "the same pixels, showing the target camera's empty background"),
-    "psnr_all_db": ("PSNR, image", "peak signal-to-noise ratio of the whole crop"),
-    "test_rows": ("frames", "frames of the test split"),
-    "test_labelled_rows": ("labelled frames", "frames of the test split on whose true poses joints are measured"),
-    "test_excluded_folders": ("folders left out", "folders of the test split that were left out"),
-    "test_excluded_frames": ("frames left out", "frames of the test split that were left out"),
-    "test_excluded_masks": ("masks left out", "masks of the test split that were left out; their frames stay"),
-    "psnr_db": ("PSNR, image", "peak signal-to-noise ratio of the whole crop"),
-    "joints_only_pve_mm": ("PVE, joints alone", "PVE of the bodies fitted to joints alone, without masks"),
-    "world_pve_mm": ("PVE in the world", "mean distance of fitted vertices where they stand, nothing brought together"),
-    "joint_error_mm": ("joint error", "mean distance of the fitted body from the joints that it was fitted to"),
-    "mask_iou": ("mask IoU", "intersection over union of the fitted silhouette and the masks that it was fitted to"),
-    "kept_share": ("kept", "share of the fitted frames that are explained well enough to be used"),
-}  # fmt: skip
-
-# values that are words
-WORDS = {
-    "encoder_begins_with": "first weights of the encoder",
-    "perceptual_network": "network trained on ImageNet by whose features painted images were compared",
-}
 
 BASELINES = {
     "mean_pose_": "the mean pose of the labelled subjects",
@@ -59,6 +24,7 @@ BASELINES = {
 }
 BASELINE_WORDS = {"mean_pose_": "mean pose", "mean_body_": "mean body", "mean_": "mean body"}
 
+JOINT = "joint_"
 FITTED = "against_fitted/"  # of figures, where a dataset has no true bodies
 
 STAGES = {
@@ -81,8 +47,15 @@ class Table:
 
 def overall(metrics: Mapping[str, Any]) -> Table:
     """All metrics that are of no single act or subject, with their meaning."""
-    rows = [(key, number(key, value), meaning(key)) for key, value in metrics.items() if not _is_part(key)]
-    return Table("All metrics of the test split", ("metric", "value", "meaning"), tuple(rows))
+    shown = [(key, value) for key, value in metrics.items() if not _is_part(key) and not _BOUND.search(key)]
+    rows = [(key, number(key, value), interval(metrics, key), meaning(key)) for key, value in shown]
+    return Table("All metrics of the test split", ("metric", "value", "95 % interval", "meaning"), tuple(rows))
+
+
+def interval(values: Mapping[str, Any], name: str) -> str:
+    """`92.1 to 104.2`: the 95 % interval over sequences of a metric, "" where there is none."""
+    ends = [values.get(f"{name}_ci95_{end}") for end in ("low", "high")]
+    return "" if None in ends else " to ".join(number(name, end) for end in ends)
 
 
 def _is_part(key: str) -> bool:
@@ -113,11 +86,25 @@ def per_stage(metrics: Mapping[str, Any], stage: str) -> Table | None:
     if not own:
         return None
     names = {name: baseline_of(name, parts[""]) for name in own}
-    order = sorted((part for part in parts if part), key=lambda part: (part[0] != "S", int(re.sub(r"\D", "", part))))
+    named = [part for part in parts if part and not part.startswith(JOINT)]
+    order = sorted(named, key=lambda part: (part[0] != "S", int(re.sub(r"\D", "", part))))
     rows = [(_part_name(part), *(_cell(parts[part], name, names[name]) for name in own)) for part in (*order, "")]
     headers = ("", *(_header(name, names[name]) for name in own))
     title = STAGES.get(stage, stage)
     return Table(title[0].upper() + title[1:], headers, tuple(rows))
+
+
+def per_joint(metrics: Mapping[str, Any], stage: str) -> Table | None:
+    """A row a joint, a column an error of `stage`; None without any."""
+    parts = _parts(metrics, stage)
+    joints = [joint for joint in H36M.names if JOINT + joint in parts]
+    own = [name for name in MEANINGS if any(name in parts[JOINT + joint] for joint in joints)]
+    if not own:
+        return None
+    rows = [(joint.replace("_", " "), *(_cell(parts[JOINT + joint], name, None) for name in own)) for joint in joints]
+    title = STAGES.get(stage, stage)
+    headers = ("joint", *(_header(name, None) for name in own))
+    return Table(f"{title[0].upper()}{title[1:]}, per joint", headers, tuple(rows))
 
 
 def _parts(metrics: Mapping[str, Any], stage: str) -> dict[str, dict[str, Any]]:
@@ -156,7 +143,10 @@ def _header(name: str, baseline: str | None) -> str:
 def _cell(values: Mapping[str, Any], name: str, baseline: str | None) -> str:
     text = number(name, values.get(name))
     beside = number(baseline, values.get(baseline)) if baseline else ""
-    return f"{text} ({beside})" if beside else text
+    within = interval(values, name)
+    shown = f"{text} ({beside})" if beside else text
+    # numbers alone, so nothing to escape
+    return Markup(f'{shown}<br><span class="within">{within}</span>') if within else shown  # noqa: S704
 
 
 def _part_name(part: str) -> str:

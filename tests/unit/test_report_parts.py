@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codebase.errors import DataError
-from codebase.report import charts, dag, tables
+from codebase.report import charts, dag, looks, tables
 from codebase.report.choose import by_rank
 from codebase.report.headline import cards
 from codebase.report.skeletons import side_of, two_views
@@ -154,8 +154,50 @@ def test_overall_table_explains_baselines_and_leaves_out_parts():
     table = tables.overall({"hmr/mean_v2v_l2_m2": 0.0151, "hmr/v2v_l2_m2/S9": 0.2, "index/test_rows": 24.0})
     assert [row[0] for row in table.rows] == ["hmr/mean_v2v_l2_m2", "index/test_rows"]
     assert table.rows[0][1] == "0.01510"
-    assert table.rows[0][2].startswith("baseline: v2v l2 of the mean body")
+    assert table.rows[0][3].startswith("baseline: v2v l2 of the mean body")
     assert table.rows[1][1] == "24"
+
+
+WITH_INTERVALS = {
+    "pose/mpjpe_mm": 120.0, "pose/mpjpe_mm_ci95_low": 111.0, "pose/mpjpe_mm_ci95_high": 130.0,
+    "pose/mpjpe_mm/S9": 100.0, "pose/mpjpe_mm_ci95_low/S9": 92.0, "pose/mpjpe_mm_ci95_high/S9": 108.0,
+    "pose/mpjpe_mm/joint_root": 0.0, "pose/mpjpe_mm/joint_left_wrist": 200.0,
+    "pose/mpjpe_mm_ci95_low/joint_left_wrist": 180.0, "pose/mpjpe_mm_ci95_high/joint_left_wrist": 222.0,
+    "pose/orthogonal_mpjpe_mm": 99.0,
+}  # fmt: skip
+
+
+def test_intervals_stand_beside_their_figures_and_in_no_row_of_their_own():
+    overall = tables.overall(WITH_INTERVALS)
+    assert [row[:3] for row in overall.rows] == [
+        ("pose/mpjpe_mm", "120.0", "111.0 to 130.0"),
+        ("pose/orthogonal_mpjpe_mm", "99.0", ""),
+    ]
+    assert "reflections allowed" in overall.rows[1][3]
+    table = tables.per_stage(WITH_INTERVALS, "pose")
+    assert table.headers == ("", "MPJPE, mm", "orthogonal MPJPE, mm")
+    assert [row[0] for row in table.rows] == ["S9", "all"]
+    assert "92.0 to 108.0" in table.rows[0][1]
+    joints = tables.per_joint(WITH_INTERVALS, "pose")
+    assert [row[0] for row in joints.rows] == ["root", "left wrist"]
+    assert joints.rows[0][1] == "0.0"
+    assert "180.0 to 222.0" in joints.rows[1][1]
+    assert tables.per_joint(WITH_INTERVALS, "smpl") is None
+
+
+def test_looks_are_told_code_by_code():
+    metrics = {
+        "representation/subject_from_l_3d": 0.9, "representation/subject_from_true_pose": 1.0,
+        "representation/subject_chance": 0.5, "representation/pose_from_mean_n_mpjpe_mm": 195.0,
+        "representation/pose_from_l_app_n_mpjpe_mm": 105.0, "representation/colour_l_3d_shift": 0.27,
+        "representation/colour_n_mpjpe_change_mm": -0.5,
+    }  # fmt: skip
+    read, moved = looks.tables(metrics)
+    assert read.rows[0][1:] == ("0.900", "", "", "1.000", "0.500")
+    assert read.rows[1][1:] == ("", "105.0", "", "", "195.0")
+    assert moved.rows == (("the person's colours", "0.270", "", "", "", "-0.5"),)
+    assert looks.tables({"pose/mpjpe_mm": 1.0}) == []
+    assert all(row[3] for row in tables.overall(metrics).rows), "every name is explained"
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=60), st.integers(1, 9))
