@@ -84,6 +84,7 @@ def through(keys: Float[ndarray, "keys 3 3"], views: int) -> tuple[Float[ndarray
     """
     angles = np.array([angles_of(key) for key in keys])
     ahead = (angles[:, 0] - angles[0, 0]) % (2 * np.pi)
+    ahead[ahead > 2 * np.pi - 1e-6] = 0  # beside the first, not a whole turn away
     order = np.argsort(ahead, kind="stable")
     order = np.concatenate([[0], order[order != 0]])
     stops = np.append(ahead[order], 2 * np.pi)

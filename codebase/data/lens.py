@@ -79,7 +79,9 @@ def cut_straight(
         _span(own[axis, axis], own[axis, 2], size, places.shape[1 - axis]) for axis in (0, 1)
     )
     border = cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT
-    straight = cv2.remap(image, places[top:bottom, left:right], None, cv2.INTER_LINEAR, borderMode=border)
+    # of bytes OpenCV rounds the places to 1/32 px and the values to whole levels, which moves spots by hundredths
+    exact = image.astype(np.float32, copy=False)
+    straight = cv2.remap(exact, places[top:bottom, left:right], None, cv2.INTER_LINEAR, borderMode=border)
     own[:, 2] += own[:, :2] @ np.array([left, top])
     return cut(straight, own, size, repeat_border=repeat_border)
 

@@ -20,6 +20,7 @@ from codebase.geometry import (
     world_to_camera,
     world_to_im,
 )  # fmt: skip
+from codebase.orbit import latent_rotation
 
 
 def finite(low, high):
@@ -68,6 +69,55 @@ def test_moving_the_whole_rig_changes_no_pose_in_the_im_frame(root_cam, R, T_mm,
     moved_root, moved_T, moved_points = (turn @ root + shift, turn @ T_mm + shift, points @ turn.T + shift)
     moved = (moved_points - moved_points[:1]) @ world_to_im(moved_root, R @ turn.T, moved_T).T
     np.testing.assert_allclose(moved, pose, atol=1e-6)
+
+
+@given(roots(), rotations(), PLACES, roots(), rotations(), rotations(), PLACES)
+def test_moving_the_whole_rig_changes_no_crop_and_no_turn_of_latents(root_cam, R_a, T_a, other_cam, R_b, turn, shift):
+    root = root_cam @ R_a + T_a
+    T_b = root - other_cam @ R_b
+    f_px, c_px = np.array([1100.0, 1230.0]), np.array([480.0, 551.0])
+
+    def rig(turn, shift):
+        moved = root @ turn.T + shift
+        found = []
+        for R, T_mm in ((R_a @ turn.T, turn @ T_a + shift), (R_b @ turn.T, turn @ T_b + shift)):
+            root_cam = world_to_camera(moved[None], R, T_mm)[0]
+            affine = crop_from_image(root_cam, f_px, c_px, box_mm=2000.0, size_px=128)
+            found.append((affine, world_to_im(moved, R, T_mm)))
+        return found
+
+    (crop_a, a), (crop_b, b) = rig(np.eye(3), np.zeros(3))
+    (moved_crop_a, moved_a), (moved_crop_b, moved_b) = rig(turn, shift)
+    np.testing.assert_allclose([moved_crop_a, moved_crop_b], [crop_a, crop_b], rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(latent_rotation(moved_b, moved_a), latent_rotation(b, a), atol=1e-9)
+    np.testing.assert_allclose(moved_a, a @ turn.T, atol=1e-9)
+
+
+@given(roots(), rotations(), PLACES)
+def test_R_world_im_is_as_documented(root_cam, R, T_mm):
+    """The camera's frame turned about its y axis, then about the new x axis, until z meets the root; no roll."""
+    x, y, z = root_cam
+    about_y, about_x = np.arctan2(x, z), -np.arctan2(y, np.hypot(x, z))
+    axes = Rotation.from_euler("YX", [about_y, about_x]).as_matrix()  # columns: the im axes in the camera's frame
+    found = world_to_im(root_cam @ R + T_mm, R, T_mm)
+    np.testing.assert_allclose(found, axes.T @ R, atol=1e-9)
+    np.testing.assert_allclose(found @ (root_cam @ R), [0, 0, np.linalg.norm(root_cam)], atol=1e-6)
+
+
+@given(roots(), rotations(), PLACES, POINTS, arrays(float, 5, elements=finite(-0.1, 0.1)), st.integers(32, 512))
+def test_from_the_world_into_the_crop_and_back(root_cam, R, T_mm, points, bend, size):
+    f_px, c_px, distortion = np.array([1100.0, 1230.0]), np.array([480.0, 551.0]), bend * [1, 1, 0.05, 0.05, 1]
+    near = root_cam * np.minimum(1, [root_cam[2] * 0.4 / max(np.hypot(*root_cam[:2]), 1)] * 2 + [1])  # lenses see so far
+    world = (near + points * [0.2, 0.2, 0.1]) @ R + T_mm
+    cam = world_to_camera(world, R, T_mm)
+    recorded = project(cam, f_px, c_px, distortion)
+    affine = crop_from_image(near, f_px, c_px, box_mm=2000.0, size_px=size)
+    straight = undistort((recorded - c_px) / f_px, distortion) * f_px + c_px
+    in_crop = apply_affine(affine, straight)
+    np.testing.assert_allclose(in_crop, apply_affine(affine, project(cam, f_px, c_px)), atol=1e-5)
+    f_crop, c_crop = crop_intrinsics(affine, f_px, c_px)
+    rays = np.concatenate([(in_crop - c_crop) / f_crop, np.ones((len(points), 1))], axis=1)
+    np.testing.assert_allclose((rays * cam[:, 2:]) @ R + T_mm, world, atol=1e-2)
 
 
 @given(roots(), rotations(), PLACES, roots(), rotations(), POINTS)
