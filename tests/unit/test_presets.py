@@ -33,7 +33,7 @@ PROTOCOLS = (None, "presets/protocol1", "presets/protocol2")
 LABELS = (None, "presets/s1_labels")
 QUICK = (None, "presets/quick")
 NETWORKS = (
-    None, "presets/eth2021", "presets/gaggi2019", "presets/rhodin2018", "presets/rhodin2018_resnet50",
+    None, "presets/eth2021", "presets/gaggi2019", "presets/rhodin2018", "presets/rhodin2018_resnet50", "presets/v2",
 )  # fmt: skip
 COMBINATIONS = [tuple(filter(None, names)) for names in itertools.product(PROTOCOLS, LABELS, NETWORKS, QUICK)]
 
