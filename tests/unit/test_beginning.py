@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,24 @@ IMAGENETS = {"stem": "imagenet", "normalisation": "imagenet", "points": 5, "appe
 SHAPE = {"resnet18": {}, "resnet50": {"encoder_blocks": (3, 4, 6, 3), "bottleneck": True}}
 
 
-@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
-def file(request, tmp_path_factory) -> tuple[str, Path]:
+@pytest.fixture(scope="module")
+def make_file(tmp_path_factory) -> Callable[[str], tuple[str, Path]]:
     """A test of the file's format alone: torchvision's names and shapes, random numbers, older: without counts."""
-    torch.manual_seed(1)
-    content = {name: value for name, value in named(request.param).state_dict().items() if "num_batches" not in name}
-    content |= {name: value + 0.1 for name, value in content.items() if value.ndim == 1}  # not as a new network's
-    path = tmp_path_factory.mktemp("weights") / f"{request.param}.pth"
-    torch.save(content | {"fc.weight": torch.zeros(1000, 3), "fc.bias": torch.zeros(1000)}, path)
-    return request.param, path
+
+    def make(name: str) -> tuple[str, Path]:
+        torch.manual_seed(1)
+        content = {key: value for key, value in named(name).state_dict().items() if "num_batches" not in key}
+        content |= {key: value + 0.1 for key, value in content.items() if value.ndim == 1}  # not as a new network's
+        path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
+        torch.save(content | {"fc.weight": torch.zeros(1000, 3), "fc.bias": torch.zeros(1000)}, path)
+        return name, path
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def file(make_file) -> tuple[str, Path]:
+    return make_file("resnet18")
 
 
 def named_blocks(file: tuple[str, Path]) -> tuple[int, ...]:
@@ -38,8 +48,9 @@ def section(file: tuple[str, Path], **changes: object) -> EncDecConfig:
     return EncDecConfig.model_validate(IMAGENETS | SHAPE[name] | {"encoder_weights": path} | changes)
 
 
-@pytest.mark.parametrize("background", [False, True])
-def test_every_tensor_of_the_body_is_the_files(file, background):
+@pytest.mark.parametrize(("name", "background"), [("resnet18", False), ("resnet50", True)])
+def test_every_tensor_of_the_body_is_the_files(make_file, name, background):
+    file = make_file(name)
     config = section(file, encoder_background=background)
     encoder = Encoder(config, 64)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -77,20 +78,29 @@ def test_features_of_lite0_are_in_units_of_their_deviation():
         assert 0.1 < feature.std() < 1.5
 
 
-@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
-def torchvisions(request, tmp_path_factory) -> tuple[str, Path]:
+@pytest.fixture(scope="module")
+def make_file(tmp_path_factory) -> Callable[[str], tuple[str, Path]]:
     """A test of the file's format alone: torchvision's names and shapes, random numbers."""
-    torch.manual_seed(3)
-    net = named(request.param)
-    for part in net.modules():  # statistics and scales as if trained: not those of an untrained network
-        if isinstance(part, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(part.running_mean, -0.1, 0.1)
-            torch.nn.init.uniform_(part.running_var, 0.5, 2)
-            torch.nn.init.uniform_(part.weight, 0.5, 1.5)
-    content = net.state_dict() | {"fc.weight": torch.zeros(1000, net.channels[-1]), "fc.bias": torch.zeros(1000)}
-    path = tmp_path_factory.mktemp("weights") / published.TORCHVISION[request.param]
-    torch.save(content, path)
-    return request.param, path
+
+    def make(name: str) -> tuple[str, Path]:
+        torch.manual_seed(3)
+        net = named(name)
+        for part in net.modules():  # statistics and scales as if trained: not those of an untrained network
+            if isinstance(part, torch.nn.BatchNorm2d):
+                torch.nn.init.uniform_(part.running_mean, -0.1, 0.1)
+                torch.nn.init.uniform_(part.running_var, 0.5, 2)
+                torch.nn.init.uniform_(part.weight, 0.5, 1.5)
+        content = net.state_dict() | {"fc.weight": torch.zeros(1000, net.channels[-1]), "fc.bias": torch.zeros(1000)}
+        path = tmp_path_factory.mktemp("weights") / published.TORCHVISION[name]
+        torch.save(content, path)
+        return name, path
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def torchvisions(make_file) -> tuple[str, Path]:
+    return make_file("resnet18")
 
 
 def losses(torchvisions, norm: str = "l1") -> list[PerceptualLoss]:
@@ -108,8 +118,9 @@ def test_none_is_none():
     assert perceptual(EncDecConfig()) is None
 
 
-def test_features_have_the_papers_resolutions(torchvisions):
-    for loss in losses(torchvisions):
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_features_have_the_papers_resolutions(make_file, name):
+    for loss in losses(make_file(name)):
         assert [feature.shape[-1] for feature in loss.features(picture(64))] == [32, 16, 8]
 
 
