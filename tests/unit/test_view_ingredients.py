@@ -10,9 +10,10 @@ from torch import nn
 from codebase.config import EncDecConfig
 from codebase.data.batches import CropStore, ViewPairs
 from codebase.models.encoder_decoder import EncoderDecoder, Latent, Rendering, fuse, rotate
-from codebase.training import losses
+from codebase.training import losses, team
 from codebase.training.novel_views import learn_step, make_pairs, mirrored, paint_pairs
 from codebase.training.sources import GRID, HIDDEN, blocks, draw_sources, spread
+from codebase.training.team import Team
 from tests.unit.test_batches import write
 from tests.unit.test_encoder_decoder_training import NET, batch, rotations
 
@@ -81,6 +82,28 @@ def test_colours_of_a_source_change_in_image_and_background_alike_where_the_room
     assert (grey[0] - grey[1]).abs().max() > 0.01, "each view has colours of its own"
     unmasked = draw_sources(room, room, torch.zeros_like(mask), torch.zeros(4, dtype=torch.bool), config)
     torch.testing.assert_close(unmasked.image, unmasked.background)
+
+
+def test_processes_change_their_shares_as_one_would(monkeypatch):
+    torch.manual_seed(0)
+    image, background, mask = torch.rand(8, 3, 16, 16), torch.rand(8, 3, 16, 16), torch.rand(8, 1, 16, 16)
+    config = EncDecConfig(**NET, swap_appearance=0.7, pose_colours=1.0, erase=0.3)
+
+    def drawn(rank, size):
+        crew = Team(rank, size)
+        crew.generator = torch.Generator().manual_seed(5)
+        monkeypatch.setattr(team, "_team", crew)
+        half = 4 // size
+        rows = torch.cat([torch.arange(half) + rank * half, torch.arange(half) + rank * half + 4])
+        found = draw_sources(image[rows], background[rows], mask[rows], torch.ones(len(rows), dtype=torch.bool), config)
+        return rows, found
+
+    _, whole = drawn(0, 1)
+    for rank in range(2):
+        rows, share = drawn(rank, 2)
+        assert torch.equal(share.swapped, whole.swapped[rows])
+        torch.testing.assert_close(share.image, whole.image[rows])
+        torch.testing.assert_close(share.background, whole.background[rows])
 
 
 def test_what_is_to_be_painted_stays_whole_and_keeps_its_colours():
