@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +72,7 @@ def _encode(
             return latent.points, encoder(image.flip(-1), background.flip(-1)).points, latent.appearance
 
     parts = []
-    for rows in in_turn(np.arange(len(store)), section.batch_size):
-        seen = store.gather(rows, ("image", "background"))
+    for seen in _batches(store, section.batch_size, ahead=device.type == "cuda"):
         image, background = (as_image(seen[name].to(device)) for name in ("image", "background"))
         parts.append([each.float().cpu().numpy() for each in encode(image, background)])
     if not parts:
@@ -77,3 +80,21 @@ def _encode(
         parts = [[each.float().cpu().numpy()[:0] for each in encode(nothing, nothing)]]
     points, mirrored, appearance = (np.concatenate(part) for part in zip(*parts, strict=True))
     return points, mirrored, appearance
+
+
+def _batches(store: CropStore, batch_size: int, *, ahead: bool) -> Iterator[dict[str, Tensor]]:
+    """The store's images and backgrounds in turn; `ahead`: the next ones are read while a GPU works on these."""
+
+    def read(rows: np.ndarray) -> dict[str, Tensor]:
+        return store.gather(rows, ("image", "background"))
+
+    turns = in_turn(np.arange(len(store)), batch_size)
+    if not ahead:
+        yield from map(read, turns)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="embed") as side:
+        waiting = deque(side.submit(read, rows) for rows in islice(turns, 2))
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(side.submit(read, rows) for rows in islice(turns, 1))
+            yield batch
