@@ -278,6 +278,23 @@ def test_metrics_are_flat_and_grouped(people: People, predicted: Path, tmp_path:
     assert "NaN" not in json.dumps(found)
 
 
+def test_what_codes_tell_is_measured_where_crops_and_embeddings_are_given(
+    people: People, arguments: dict, predicted: Path, tmp_path: Path
+) -> None:
+    given = {name: arguments[name] for name in ("crops", "embeddings", "enc_dec", "pose")}
+    output = tmp_path / "m.json"
+    evaluate.run(people.config, predictions=predicted, bodies=[], body=BODY, output=output, **given)
+    found = {name: value for name, value in read_json(output).items() if name.startswith("representation/")}
+    for name in ("subject_from_l_3d", "subject_chance", "pose_from_l_app_n_mpjpe_mm", "colour_l_3d_shift",
+                 "colour_from_l_3d_r2", "colour_n_mpjpe_change_mm"):  # fmt: skip
+        assert np.isfinite(found[f"representation/{name}"]), name
+    assert found["representation/colour_l_3d_shift"] > 0
+    section = people.config.evaluate.model_copy(update={"colour_rows": 0})
+    config = people.config.model_copy(update={"evaluate": section})
+    evaluate.run(config, predictions=predicted, bodies=[], body=BODY, output=output, **given)
+    assert not [name for name in read_json(output) if "colour" in name]
+
+
 def test_without_bodies_vertex_figures_are_absent(people: People, predicted: Path, tmp_path: Path) -> None:
     found = measured(people, predicted, [], tmp_path / "m.json")
     assert "smpl/mpjpe_mm" in found
