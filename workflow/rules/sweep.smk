@@ -15,7 +15,7 @@ from codebase.config import (
 )
 from codebase.config.labels import STARTS
 from codebase.errors import ConfigError
-from codebase.published import backbone_file
+from codebase.published import backbone_file, encoder_file, perceptual_file
 
 
 def without_suffix(path, folder):
@@ -29,11 +29,14 @@ def one_of(names):
 
 
 def require_settings():
-    """The settings of every point are right, rivals do not meet in one folder, and the weights of ImageNet are there."""
+    """The settings of every point are right, rivals do not meet in one folder, and ImageNet's weights are there."""
     for point in points(CONFIG):
         section = point_section(CONFIG, point)
         if point.representation == "imagenet":
             backbone_file(section)
+    for name, rival in RIVALS.items():
+        perceptual_file(rival.config.enc_dec, f"rivals.{name}.")
+        encoder_file(rival.config.enc_dec, f"rivals.{name}.")
     names = [rival.config.enc_dec.name for rival in RIVALS.values()]
     if len(set(names)) < len(names):
         raise ConfigError(
