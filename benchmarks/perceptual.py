@@ -45,15 +45,12 @@ def main() -> None:
     device = pick_device("auto")
     formats = ["fp32", *(["bf16"] if has_bf16(device) else [])]
     print(f"{options.images} images, {options.threads} threads, {device}; ms a step, median of {options.rounds}")
-    print(f"{'':<22}" + "".join(f"{f'{size} px, {name}':>14}" for size in options.sizes for name in formats))
     section = read_config(options.config).enc_dec
-    columns = [
-        time_all(ways(section.model_copy(update={"precision": name}), size, options.images, device), options.rounds)
-        for size in options.sizes
-        for name in formats
-    ]
-    for name in columns[0]:
-        print(f"{name:<22}" + "".join(f"{column[name]:>14.1f}" for column in columns))
+    for size in options.sizes:
+        for name in formats:
+            asked = section.model_copy(update={"precision": name})
+            spent = time_all(ways(asked, size, options.images, device), options.rounds)
+            print(f"{size} px, {name}: " + ", ".join(f"{way} {ms:.1f}" for way, ms in spent.items()), flush=True)
 
 
 def ways(section: EncDecConfig, size: int, images: int, device: torch.device) -> dict[str, Callable[[], Tensor]]:
@@ -96,14 +93,15 @@ def noise(size: int, pairs: int, device: torch.device) -> dict[str, Tensor]:
 def time_all(ways: dict[str, Callable[[], Tensor]], rounds: int) -> dict[str, float]:
     """Median ms of each way forward and backward, in turns."""
     spent: dict[str, list[float]] = {name: [] for name in ways}
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     for turn in range(rounds + 1):  # the first warms up
         for name, way in ways.items():
-            begun = time.perf_counter()
+            begun = clock()
             way().backward()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn:
-                spent[name].append(1000 * (time.perf_counter() - begun))
+                spent[name].append(1000 * (clock() - begun))
     return {name: statistics.median(values) for name, values in spent.items()}
 
 
