@@ -29,11 +29,14 @@ ENDS = {OutOfTimeError: "out of time", KilledError: "killed", UserError: "error"
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options; to `launch`, key=value may also be said behind options."""
+    """The options; to `launch` and to tools that take a config, key=value may also be said behind options."""
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and arguments[0] == "launch" and "--" not in arguments and all("=" in w and w[0] != "-" for w in rest):
+    plain = "--" not in arguments and all("=" in word and word[0] != "-" for word in rest)
+    if rest and plain and arguments[0] == "launch":
         options.words, rest = [*options.words, *rest], []
+    elif rest and plain and hasattr(options, "overrides"):
+        options.overrides, rest = [*options.overrides, *rest], []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options

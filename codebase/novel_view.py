@@ -101,7 +101,8 @@ def novel_view(
     film = painter.paint(points, appearance, latent_rotation(path, source), painter.behind(row, background))
     side = max(FILM_PX, store.size + store.size % 2)
     write_film(output, [enlarge(image, side) for image in film], fps=FPS)
-    rows = _camera_rows(painter, cameras, points, appearance)
+    clothes = f", in the clothes of {frame_name(dressed[0].columns, dressed[1])}" if appearance_of else ""
+    rows = _camera_rows(painter, cameras, points, appearance, clothes)
     level = orbit.axis == "vertical"
     met = {step: f" ca_{store.camera[camera]:02d}" for step, camera in zip(stops, cameras.tolist(), strict=False)}
     rows.append((_heading(orbit, background), _turn_cells(film, path, met, level=level)))
@@ -170,7 +171,7 @@ def _heading(orbit: Orbit, background: str) -> str:
 
 
 def _camera_rows(
-    painter: Painter, cameras: Int64[ndarray, " cameras"], points: Tensor, appearance: Tensor
+    painter: Painter, cameras: Int64[ndarray, " cameras"], points: Tensor, appearance: Tensor, clothes: str
 ) -> list[tuple[str, list[Cell]]]:
     """What the cameras of the instant saw, and the same painted from the source, each before its own room."""
     store = painter.store
@@ -183,7 +184,7 @@ def _camera_rows(
     ]
     return [
         (f"{frame_name(store.columns, int(cameras[0]))}: what the cameras saw", _cells(titles, seen)),
-        ("the same views, painted from the source", _cells(titles, painted)),
+        (f"the same views, painted from the source{clothes}", _cells(titles, painted)),
     ]
 
 

@@ -145,5 +145,5 @@ def test_a_checkpoint_of_another_crop_size_or_network_is_refused(people, tmp_pat
 
 
 def test_the_command_line_tells_bad_input_with_exit_code_2(tmp_path, capsys):
-    assert main(["novel-view", "configs/mini.yaml", f"results={tmp_path}", "--at", AT]) == 2
+    assert main(["novel-view", "configs/mini.yaml", "--at", AT, f"results={tmp_path}"]) == 2
     assert "S9.h5" in capsys.readouterr().err
