@@ -13,7 +13,9 @@ from codebase.skeleton import H36M
 Image = Float[Tensor, "batch 3 height width"]
 
 
-def roll_image(image: Image, angle_rad: Float[Tensor, " batch"]) -> Image:
+def roll_image(
+    image: Float[Tensor, "batch channels height width"], angle_rad: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch channels height width"]:
     """Turn images about their centre, x towards y; the border repeats. Oblong crops show a square, too."""
     cos, sin = angle_rad.cos(), angle_rad.sin()
     zero = torch.zeros_like(cos)

@@ -15,9 +15,10 @@ from codebase.config import EncDecConfig
 from codebase.data.index import frame_key
 from codebase.data.paper_batches import CameraGroups, MainsAndPartners
 from codebase.data.store import CropStore
+from codebase.models.augment import roll_image, roll_matrix
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.models.views import Latent, whole
-from codebase.training.in_plane import about_axis, turn_pixels, turned_in_plane
+from codebase.training.in_plane import turned_in_plane
 from codebase.training.paper_lesson import learn_views, make_views, paint_views
 
 # subject, act, subaction, camera, frame: S1 has three acts, S5 one with two sequences; an instant has one camera,
@@ -159,8 +160,8 @@ def test_a_turned_crop_shows_a_point_where_the_turned_frame_projects_it(angle_de
 
     point = torch.tensor([x_mm, y_mm, z_mm], dtype=torch.float32)
     angle = torch.tensor([angle_deg]).deg2rad()
-    turned = turn_pixels(disc(projected(point), size), angle)
-    assert (place_of(turned) - projected(about_axis(angle)[0] @ point)).abs().max() < 0.05
+    turned = roll_image(disc(projected(point), size), angle)
+    assert (place_of(turned) - projected(roll_matrix(angle)[0] @ point)).abs().max() < 0.05
 
 
 def test_angles_go_both_ways_and_R_world_im_with_them():
@@ -171,7 +172,7 @@ def test_angles_go_both_ways_and_R_world_im_with_them():
     turned = turned_in_plane(batch, 5.0)
     turn = turned["R_world_im"] @ world.transpose(1, 2)
     angle = torch.atan2(turn[:, 1, 0], turn[:, 0, 0]).rad2deg()
-    torch.testing.assert_close(turn, about_axis(angle.deg2rad()), atol=1e-5, rtol=0)
+    torch.testing.assert_close(turn, roll_matrix(angle.deg2rad()), atol=1e-5, rtol=0)
     assert angle.std().item() == pytest.approx(5, rel=0.15)
     assert abs(angle.mean().item()) < 1
     assert angle.abs().max() <= 20
