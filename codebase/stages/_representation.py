@@ -47,7 +47,10 @@ def representation_figures(
 
 
 def pose_of(checkpoint: Path) -> PoseOf:
-    """The pose network of a checkpoint as a function of arrays: L_3d -> joints, mm, root-centred, im frame."""
+    """The pose network of a checkpoint as a function of arrays: L_3d -> joints, mm, root-centred, im frame.
+
+    Of the image alone, without its mirror image: what a change of looks does is asked of one encoding.
+    """
     found = load_checkpoint(checkpoint)
     net = restore_pose(found.config, found.part("pose"))
 

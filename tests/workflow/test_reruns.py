@@ -58,6 +58,17 @@ def test_a_section_reruns_its_stage_and_what_follows(in_house, finished):
     assert {edit: due(in_house, "--config", edit) for edit in expected} == expected
 
 
+def test_embedding_goes_on_with_the_subjects_that_lack_theirs(in_house, finished):
+    (finished / "results/mini/embeddings/enc_dec/S5.pkl").unlink()
+    argv = ("-n", "--rerun-triggers", "mtime", "params", "input")
+    jobs = in_house("snakemake", *argv).stdout
+    assert re.findall(r"^embed +(\d+)$", jobs, flags=re.MULTILINE) == ["1"]
+    assert not re.findall(r"^train_enc_dec +\d+$", jobs, flags=re.MULTILINE)
+    jobs = in_house("snakemake", *argv, "--config", "embed={format: hdf5}").stdout
+    assert re.findall(r"^embed +(\d+)$", jobs, flags=re.MULTILINE) == ["14"]
+    assert "embeddings/enc_dec/S5.h5" in jobs
+
+
 def test_editing_the_test_split_trains_nothing_again(in_house, finished):
     people = read_config(finished / "configs/mini.yaml").split
     listed = {name: list(getattr(people, name).subjects) for name in ("train", "val", "test")}
