@@ -1,7 +1,7 @@
 """A small dataset that is rendered here, and an encoder-decoder that the real stage trains on a part of its instants.
 
-Four dressed people, two acts, four cameras. Every fourth instant is kept from training: what tests say of the network,
-they measure there.
+Four dressed people who sit and walk before four cameras. Every fourth instant is kept from training: what tests say of
+the network, they measure there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from codebase.training.state import load_checkpoint
 
 SUBJECTS = (1, 5, 6, 7)
 ENC_DEC = {
-    "steps": 300, "batch_size": 16, "learning_rate": 0.003, "warmup_steps": 20, "log_every": 50, "validate_every": 300,
+    "steps": 600, "batch_size": 8, "learning_rate": 0.003, "warmup_steps": 20, "log_every": 100, "validate_every": 600,
     "save_every": 1000, "points": 32, "appearance": 16, "palette": 12, "encoder_blocks": [1, 1, 1, 1],
     "encoder_widths": [24, 48, 64, 96], "decoder_widths": [96, 64, 32], "colour_augmentation": 0.5,
     "precision": "fp32",
@@ -48,7 +48,7 @@ class Learned:
     net: EncoderDecoder
 
 
-def make_dataset(folder: Path, *, size: int = 48) -> Config:
+def make_dataset(folder: Path, *, size: int = 32) -> Config:
     """Render, index and cut; files lie where `Paths` of the config say."""
     config = Config.model_validate({
         "name": "learned", "results": folder, "runtime": {"threads": 1}, "crops": {"size": size},
