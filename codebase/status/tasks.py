@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from codebase.config import Config
+from codebase.config import Config, points, rival_config
 from codebase.paths import Paths
 
 NETWORKS = ("enc_dec", "pose", "prior", "smpl", "hmr")
@@ -24,6 +24,7 @@ class Task:
         log: of the job.
         run_dir: where a training run says how far it is; None for other stages.
         after: rules whose jobs must be done first.
+        wild: its wildcards, where they are no subject or split.
     """
 
     rule: str
@@ -32,10 +33,13 @@ class Task:
     log: Path
     run_dir: Path | None = None
     after: tuple[str, ...] = ()
+    wild: str = ""
 
     @property
     def wildcards(self) -> str:
         """What Snakemake's executors put into a job's name beside the rule; empty for a rule without wildcards."""
+        if self.wild:
+            return self.wild
         if self.rule == "index":
             return self.name
         return self.name.removeprefix("S") if self.name[1:].isdigit() else ""
@@ -45,7 +49,7 @@ def tasks(config: Config) -> list[Task]:
     """All jobs of the DAG in running order."""
     paths = Paths(config)
     found = [] if config.data_from is not None else list(_data(config, paths))
-    return [*found, *_networks(config, paths), *_checks(config, paths)]
+    return [*found, *_networks(config, paths), *_checks(config, paths), *_sweep(config, paths)]
 
 
 def _data(config: Config, paths: Paths) -> Iterator[Task]:
@@ -89,6 +93,41 @@ def _checks(config: Config, paths: Paths) -> Iterator[Task]:
             yield Task(f"check_{what}", marker.stem, marker, log, None, (rule,) if rule else ())
     for marker in paths.markers("fitted", paths.fitted_subjects) if paths.fitted_subjects else ():
         yield Task("check_fitted", marker.stem, marker, paths.log("check", marker.stem), None, ("fit_bodies",))
+
+
+def _sweep(config: Config, paths: Paths) -> Iterator[Task]:
+    """The label sweep, its rivals first."""
+    for name in config.labels.representations:
+        if name in config.rivals:
+            yield from _rival(Paths(rival_config(config, name)))
+    for point in points(config):
+        output, rule = paths.point(point), "train_label_images" if point.of_images else "train_label_pose"
+        stem = str(output.relative_to(paths.labels).with_suffix(""))
+        after = ("crops", "train_enc_dec") if point.of_images else ("embed", "embed_rival")
+        yield Task(rule, point.name, output, paths.log(rule, stem), output.parent, after, stem.replace("/", "_"))
+    for name in config.labels.representations:
+        marker, after = paths.checked("labels", name), ("train_label_images", "train_label_pose")
+        yield Task("check_labels", name, marker, paths.log("check", f"labels_{name}"), None, after, name)
+        log = paths.log("measure_labels", name)
+        yield Task("measure_labels", name, paths.measured(name), log, None, ("check_labels",), name)
+    if config.labels.representations:
+        yield Task("label_sweep", "all", paths.label_curve, paths.log("label_sweep"), None, ("measure_labels",))
+
+
+def _rival(rival: Paths) -> Iterator[Task]:
+    """What is made of a rival before its points: its network and everybody's embeddings."""
+    output, encoder = rival.checkpoint("enc_dec"), rival.config.enc_dec.name
+    model = f"{encoder}/{output.stem}"
+    log = rival.log("train_rival", model)
+    yield Task("train_rival", encoder, output, log, output.parent, ("crops",), model.replace("/", "_"))
+    marker, log = rival.checked("rival", encoder), rival.log("check", f"rival_{encoder}")
+    yield Task("check_rival", encoder, marker, log, None, ("train_rival",), encoder)
+    for subject in rival.config.split.subjects:
+        one = f"{encoder}_S{subject}"
+        log = rival.log("embed_rival", one)
+        yield Task("embed_rival", one, rival.embeddings(subject), log, None, ("check_rival",), f"{encoder}_{subject}")
+        marker, log = rival.checked("rival_embeddings", one), rival.log("check", f"rival_embeddings_{one}")
+        yield Task("check_rival_embeddings", one, marker, log, None, ("embed_rival",), f"{encoder}_{subject}")
 
 
 def _each(paths: Paths, rule: str, subject: int, output: Path, after: tuple[str, ...] = ()) -> Task:

@@ -102,9 +102,41 @@ def test_nothing_is_left_behind(house):
     assert not hidden, "temporary files"
 
 
+SWEEP = """
+labels: {representations: [from_scratch, old], amounts: [S1, 50%], seeds: [0]}
+image_pose: {steps: 3, batch_size: 4, warmup_steps: 1, hidden: 16, validate_every: 3}
+rivals: {old: {enc_dec: {steps: 2, points: 12}, pose: {steps: 3}}}
+"""
+
+
+def test_labels_are_swept_with_a_rival(house, tmp_path):
+    """The sweep of a finished run: its own jobs, what reads its curve, and nothing else again."""
+    root = shutil.copytree(house, tmp_path / "house", symlinks=True)
+    (root / "configs/tiny.yaml").write_text(TINY.read_text() + SWEEP)
+    done = launch(root, "configs/tiny.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = root / "results/tiny"
+    for stage in ("train_enc_dec", "embed", "predict"):
+        for log in (house / "results/tiny/logs" / stage).glob("*.log"):
+            assert (run / "logs" / stage / log.name).read_text() == log.read_text(), f"{stage} ran again"
+    curve = json.loads((run / "labels/curve.json").read_text())
+    assert set(curve["representations"]) == {"from_scratch", "old"}
+    labels = curve["representations"]["old"]
+    assert labels["50%"]["labelled_sequences"] == [1]
+    assert labels["S1"]["labelled_sequences"] == [2]
+    metrics = json.loads((run / "metrics.json").read_text())
+    for name in ("from_scratch", "old"):
+        swept = curve["representations"][name]["S1"]["n_mpjpe_mm"]
+        assert metrics[f"pose/{name}_n_mpjpe_mm"] == pytest.approx(swept["mean"])
+        measured = json.loads((run / f"labels/{name}.json").read_text())
+        assert all(one.startswith("S9/") for one in measured["sequences"]), "somebody else was measured"
+    assert 'id="labels"' in (run / "report.html").read_text(encoding="utf-8")
+
+
 def test_logs_begin_with_host_job_and_command(house):
     logs = sorted((house / "results/tiny/logs").rglob("*.log"))
-    assert {log.parent.name for log in logs} == set(COMMANDS) - {"extract"}  # which this run has no use for
+    unused = {"extract", "train_image_pose", "measure_labels", "label_sweep"}  # which this run has no use for
+    assert {log.parent.name for log in logs} == set(COMMANDS) - unused
     for log in logs:
         first = next((line for line in log.read_text().splitlines() if "host " in line), "")
         assert "python -m codebase " in first, f"{log} does not say what it ran"

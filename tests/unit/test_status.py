@@ -213,13 +213,20 @@ def test_a_job_that_waits_in_the_queue(config, tmp_path, monkeypatch):
 # --- the command
 
 
-def test_tasks_are_the_jobs_of_the_dag(in_house, house):
+SWEEP = """
+labels: {representations: [embedding, from_scratch, old], amounts: [S1, 50%], seeds: [0]}
+rivals: {old: {enc_dec: {points: 12}}}
+"""
+
+
+@pytest.mark.parametrize("more", ["", SWEEP], ids=["plain", "sweep"])
+def test_tasks_are_the_jobs_of_the_dag(in_house, house, more):
     """Rule by rule as many as Snakemake would run, with the logs that it would write."""
-    (house / "configs/tiny.yaml").write_text(TINY.read_text())
+    (house / "configs/tiny.yaml").write_text(TINY.read_text() + more)
     done = in_house("snakemake", "-n", "-p", "--configfile", "configs/tiny.yaml")
     assert done.returncode == 0, done.stderr
     commands = re.findall(r"python -m codebase \S+ --config .* 2> \S+", done.stdout + done.stderr)
-    expected = tasks(read_config(TINY))
+    expected = tasks(read_config(house / "configs/tiny.yaml"))
     assert sorted(command.rpartition(" 2> ")[2] for command in commands) == sorted(str(task.log) for task in expected)
     for task in expected:
         assert any(command.endswith(f" 2> {task.log}") and str(task.output) in command for command in commands)
