@@ -77,12 +77,19 @@ def ssim(first: Image, second: Image) -> Image:
 
 
 def _blur(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-    half = WINDOW // 2
-    places = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
-    bell = torch.exp(-0.5 * (places / SIGMA) ** 2)
-    bell = bell / bell.sum()
-    flat = F.pad(images.flatten(0, 1)[:, None], (half, half, half, half), mode="reflect")
-    return F.conv2d(F.conv2d(flat, bell.view(1, 1, -1, 1)), bell.view(1, 1, 1, -1)).view(images.shape)
+    """Under the window: two products with band matrices, on a CPU much faster than convolutions of one channel."""
+    height, width = (_window(size, images) for size in images.shape[2:])
+    return height @ images @ width.T
+
+
+def _window(size: int, like: Tensor) -> Float[Tensor, "size size"]:
+    """A row for each place, of what its neighbours weigh; beyond the borders stand mirror images."""
+    steps = torch.arange(-(WINDOW // 2), WINDOW // 2 + 1, device=like.device)
+    bell = torch.exp(-0.5 * (steps.to(like) / SIGMA) ** 2)
+    places = (torch.arange(size, device=like.device)[:, None] + steps).abs()
+    mirrored = size - 1 - (size - 1 - places).abs()
+    matrix = torch.zeros(size, size, device=like.device, dtype=like.dtype)
+    return matrix.scatter_add_(1, mirrored, (bell / bell.sum()).expand(size, -1))
 
 
 def edges(painted: Image, seen: Image) -> Maps:
