@@ -21,7 +21,7 @@ from codebase.paths import Paths
 
 DEFAULT_CONFIG = Path("configs/mini.yaml")
 PYTHON = ("python", "-m", "codebase")
-NETWORKS = ("enc_dec", "pose", "prior", "smpl", "hmr")
+NETWORKS = ("enc_dec", "pose", "image_pose", "prior", "smpl", "hmr")
 _CORES_OF_A_JOB = 4
 # of each carrier: the job's id in the name of a log, alone and in an array
 _LOG_NAMES = {

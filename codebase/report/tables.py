@@ -14,6 +14,7 @@ from codebase.skeleton import H36M, H36M_ACTS
 
 _PART = re.compile(r"(?P<metric>[a-z_]+/[a-z0-9_]+)/(?P<part>act_\d\d_\w+|S\d+|joint_\w+)")
 _BOUND = re.compile(r"_ci95_(?:low|high)\b")
+_SWEPT = re.compile(r"(?P<of>[a-z0-9_-]+?)_(?P<metric>(?:n_|pa_)?mpjpe_mm)")
 _FACING = re.compile(r"(?P<metric>(?:smpl|hmr)/(?:mean_body_)?pve_mm)/facing_(?P<degrees>\d{3})")
 _OF_WAYS = re.compile(r"prior/(?P<name>\w+)/(?P<way>\w+)")
 
@@ -172,6 +173,10 @@ def meaning(key: str) -> str:
         base = name.removeprefix(prefix)
         if name.startswith(prefix) and base in MEANINGS:
             return f"baseline: {MEANINGS[base][0]} of {text}"
+    if key.startswith("pose/") and (swept := _SWEPT.fullmatch(name)):
+        return (
+            f"{MEANINGS[swept['metric']][0]} of {swept['of'].replace('_', ' ')} in the label sweep, mean over its seeds"
+        )
     return ""
 
 
