@@ -86,7 +86,7 @@ def disentanglement(
         store: crops of frames that no training saw.
         codes: of the rows of `store`, where they are known; None: they are made.
         pose: joints (mm, root-centred, im frame) from L_3d; without it no pose errors under change are given.
-        colour_rows: on how many rows, evenly taken, colours are changed.
+        colour_rows: on how many rows, drawn with a fixed seed, colours are changed.
 
     Returns:
         `representation/...`; docs/conventions.md says what each name means. Figures that the rows do not allow (one
@@ -99,7 +99,8 @@ def disentanglement(
     found = readable(codes, shown, thumbnails(store, batch_size))
     rows = np.flatnonzero(store.has_mask)
     if len(rows) > colour_rows:
-        rows = rows[np.linspace(0, len(rows) - 1, colour_rows).round().astype(np.int64)]
+        # drawn, since every fourth row would be of one camera
+        rows = np.sort(np.random.default_rng(0).choice(rows, colour_rows, replace=False))
     if len(rows) > 1:
         before, after = (
             encode(net, recoloured(store, rows, strength, batch_size), precision) for strength in (0.0, 1.0)
