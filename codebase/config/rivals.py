@@ -37,6 +37,9 @@ def rival_config(config: Config, name: str) -> Config:
         data[key] |= {one: ours[one] for one in ("gpus", "nodes")}
         if data[key]["name"] == ours["name"]:
             data[key]["name"] = f"{ours['name']}_{name}"
+    if not data["pose"].get("mirror"):  # nobody would read what takes half of the time
+        data["embed"] |= {"mirrored": False}
+        data["smpl"] |= {"mirror": 0.0}
     return validate_config(Config, data | {"rivals": {}, "labels": {}}, where=where)
 
 

@@ -182,7 +182,9 @@ def test_a_rival_is_this_config_with_other_networks_beside_ours(tmp_path):
     assert (rival.enc_dec.points, rival.enc_dec.steps, rival.enc_dec.gpus, rival.pose.hidden) == (33, 6, 2, 9)
     assert rival.enc_dec.name != config.enc_dec.name
     assert rival.pose.name != config.pose.name
-    assert (rival.name, rival.smpl) == (config.name, config.smpl), "more than the representation was swapped"
+    assert (rival.name, rival.smpl, rival.embed) == (config.name, config.smpl, config.embed), "more was swapped"
+    plain = rival_config(swept(f"rivals={{old: {{preset: {preset}, pose: {{mirror: 0.0}}}}}}"), "old")
+    assert not plain.embed.mirrored, "nobody would read what takes half of the time"
     point = Point("old", "S1", 1)
     assert point_section(config, point).hidden == 9
     assert point_settings(config, point)["label_subjects"] == [1]
