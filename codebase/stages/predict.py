@@ -32,6 +32,7 @@ from codebase.models.smpl import body_of
 from codebase.models.smpl import restore as restore_smpl
 from codebase.provenance import file_digest
 from codebase.skeleton import H36M_CAMERAS
+from codebase.training.designs import require_same_design
 from codebase.training.encoders import load_enc_dec, require_same_encoder
 from codebase.training.novel_views import as_image, measure, ordered_pairs, paint
 from codebase.training.precision import autocast, place
@@ -78,7 +79,10 @@ def run(
     store = CropStore(crops, index.key)
     batch_size = config.predict.batch_size
     net, trained = load_enc_dec(enc_dec, config.enc_dec, store.size)
-    found = {name: load_checkpoint(path) for name, path in {"pose": pose, "smpl": smpl, "hmr": hmr}.items()}
+    learned = {"pose": pose, "smpl": smpl, "hmr": hmr}
+    found = {name: load_checkpoint(path) for name, path in learned.items()}
+    for name, path in learned.items():
+        require_same_design(found[name], config, name, path)
     layer = BodyLayer(load_body(body)).to(device)
     subjects = [read_embeddings(path) for path in embeddings]
     for name, path in (("pose", pose), ("smpl", smpl)):
