@@ -144,6 +144,18 @@ def test_a_checkpoint_of_another_crop_size_or_network_is_refused(people, tmp_pat
         draw(people, tmp_path, checkpoint=tmp_path / "none.pt")
 
 
+@pytest.mark.parametrize("network", ["gaggi2019", "rhodin2018_unet"])
+def test_every_network_can_be_gone_round(people, tmp_path, network):
+    own = people.config.enc_dec.model_copy(update={"network": network, "palette": 0})
+    theirs = People(people.config.model_copy(update={"enc_dec": own}), people.paths)
+    size = people.config.crops.size
+    write_checkpoint(theirs, encoder_decoder.build(own, size), size, tmp_path / "theirs.pt")
+    out, _ = draw(theirs, tmp_path, checkpoint=tmp_path / "theirs.pt", orbit=Orbit(frames=2))
+    assert len(film_of(out)) == 2
+    with pytest.raises(DataError, match=f"network {network}, not ours"):
+        draw(people, tmp_path, checkpoint=tmp_path / "theirs.pt")
+
+
 def test_the_command_line_tells_bad_input_with_exit_code_2(tmp_path, capsys):
     assert main(["novel-view", "configs/mini.yaml", "--at", AT, f"results={tmp_path}"]) == 2
     assert "S9.h5" in capsys.readouterr().err
