@@ -58,9 +58,7 @@ class LabelsConfig(Section):
         for amount in amounts:
             found = _AMOUNT.fullmatch(amount)
             if found is None:
-                raise ValueError(
-                    f"the amount {amount!r} is not understood: write S1, S1+S5, all, or a share such as 5%"
-                )
+                raise ValueError(f"{amount!r} is no amount of labels: write S1, S1+S5, all, or a share such as 5%")
             if found["percent"] is not None and not 0 < float(found["percent"]) <= 100:
                 raise ValueError(f"the amount {amount!r} is no share between 0 and 100 %")
             people = amount.split("+")

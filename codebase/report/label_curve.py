@@ -14,6 +14,7 @@ from codebase.report.pictures import Image
 
 FINE = 2  # drawn at twice the size, then averaged: smooth letters and lines
 WIDTH, HEIGHT, LEGEND, FOOT = 520, 380, 190, 62
+Number = float | int
 INK, PALE = (40, 40, 40), (222, 222, 222)
 # RGB, apart also where red and green look alike (after Okabe and Ito's palette)
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (90, 90, 90))
@@ -34,17 +35,19 @@ class Canvas:
         """An empty one."""
         return cls(np.full((height * FINE, width * FINE, 3), 255, np.uint8))
 
-    def line(self, points: Sequence[tuple[float, float]], colour: tuple[int, int, int], thick: float = 1.0) -> None:
+    def line(
+        self, points: Sequence[tuple[float | int, float | int]], colour: tuple[int, int, int], thick: Number = 1.0
+    ) -> None:
         """A line through points."""
         corners = (np.array(points) * FINE * 16).round().astype(np.int32)
         cv2.polylines(self.pixels, [corners[:, None]], False, colour, round(thick * FINE), cv2.LINE_AA, 4)
 
-    def dot(self, x: float, y: float, colour: tuple[int, int, int], radius: float = 4.0) -> None:
+    def dot(self, x: Number, y: Number, colour: tuple[int, int, int], radius: Number = 4.0) -> None:
         """A filled disc."""
         centre = (round(x * FINE * 16), round(y * FINE * 16))
         cv2.circle(self.pixels, centre, round(radius * FINE * 16), colour, cv2.FILLED, cv2.LINE_AA, 4)
 
-    def text(self, words: str, x: float, y: float, *, align: float = 0.0, size: float = 0.46) -> None:
+    def text(self, words: str, x: Number, y: Number, *, align: float = 0.0, size: float = 0.46) -> None:
         """Words with their left end (align 0), middle (0.5) or right end (1) at x, on the line y."""
         font, scale = cv2.FONT_HERSHEY_SIMPLEX, size * FINE
         width = cv2.getTextSize(words, font, scale, FINE)[0][0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codebase.config import (
@@ -30,7 +30,7 @@ from codebase.config.image_pose import ENCODER_KEYS
 from codebase.config.learning import TrainConfig
 from codebase.data.index import frame_key
 from codebase.data.labels import extent, labelled, sequence_of, subject_of
-from codebase.errors import ConfigError, DataError
+from codebase.errors import ConfigError, DataError, UserError
 from codebase.files import write_json
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.models.image_pose import ImagePose, restore, start_from_enc_dec, start_from_imagenet
@@ -67,12 +67,11 @@ def test_a_key_says_its_subject_and_sequence():
     assert sequence_of(key).tolist() == [11_16_02]
 
 
-@given(seed=st.integers(0, 2**31), order=st.randoms(use_true_random=False))
+@given(seed=st.integers(0, 2**31), order=st.integers(0, 2**31))
+@settings(max_examples=20)
 def test_shares_are_nested_of_whole_sequences_and_near_what_was_asked(seed, order):
-    key = keys()
-    places = list(range(len(key)))
-    order.shuffle(places)
-    shuffled = key[places]
+    key = keys(frames=5)
+    shuffled = np.random.default_rng(order).permutation(key)
     before = np.zeros(len(key), bool)
     for share in SHARES:
         mine = chosen(shuffled, share, seed)
@@ -268,7 +267,7 @@ def test_a_learned_encoder_has_a_rate_of_its_own():
     section, net = network(start="enc_dec", learning_rate=0.01)
     optimizer = optim.adam(section, net.encoder, net.pose, rates=(section.encoder_rate, 1.0))
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    assert {rates[id(p)] for p in net.encoder.parameters()} == {pytest.approx(0.001)}
+    assert {rates[id(p)] for p in net.encoder.parameters()} == {0.1 * 0.01}
     assert {rates[id(p)] for p in net.pose.parameters()} == {0.01}
 
 
@@ -283,8 +282,9 @@ def test_a_checkpoint_says_what_its_network_is():
 
 def test_imagenet_never_begins_with_random_weights(tmp_path):
     section, net = network(start="imagenet", backbone_weights=tmp_path / "none.pth")
-    with pytest.raises(ConfigError, match="not there") as error:
+    with pytest.raises(UserError, match="does not exist") as error:
         start_from_imagenet(net, section)
+    assert "image_pose.backbone_weights" in str(error.value)
     assert "none.pth" in str(error.value)
     torch.save({name: value + 1 for name, value in net.encoder.body.state_dict().items()}, tmp_path / "none.pth")
     said = start_from_imagenet(net, section)
