@@ -107,7 +107,8 @@ def mirrored(batch: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """
     chosen = team().rand(len(batch["image"])) < share
     chosen = chosen.to(batch["image"].device)
-    mirror = torch.where(chosen[:, None], *(torch.tensor([x, 1.0, 1.0]).to(chosen.device) for x in (-1.0, 1.0)))
+    sign = torch.where(chosen, -1.0, 1.0)
+    mirror = torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], dim=1)
     changed = dict(batch)
     for view in _views(batch):
         for kind in ("image", "background", "mask"):
@@ -181,8 +182,10 @@ def learn_step(
         batch = turned_in_plane(batch, config.rotation_deg, _views(batch))
     pairs = make_pairs(batch, config.colour_augmentation)
     views = 2 * len(pairs.partner)
-    seen = (each[:views] for each in (pairs.image, pairs.background, pairs.mask, pairs.has_mask))
-    sources = draw_sources(*seen, config)
+    image, background, mask, known = (
+        each[:views] for each in (pairs.image, pairs.background, pairs.mask, pairs.has_mask)
+    )
+    sources = draw_sources(image, background, mask, known, config)
     with autocast(config.precision, pairs.image.device):
         painted, turned, points = painter(pairs, sources)
     return _losses(painted, turned, points[pairs.other[:views]], pairs, config, network)
