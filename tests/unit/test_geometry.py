@@ -107,7 +107,8 @@ def test_R_world_im_is_as_documented(root_cam, R, T_mm):
 @given(roots(), rotations(), PLACES, POINTS, arrays(float, 5, elements=finite(-0.1, 0.1)), st.integers(32, 512))
 def test_from_the_world_into_the_crop_and_back(root_cam, R, T_mm, points, bend, size):
     f_px, c_px, distortion = np.array([1100.0, 1230.0]), np.array([480.0, 551.0]), bend * [1, 1, 0.05, 0.05, 1]
-    near = root_cam * np.minimum(1, [root_cam[2] * 0.4 / max(np.hypot(*root_cam[:2]), 1)] * 2 + [1])  # lenses see so far
+    inwards = min(1.0, root_cam[2] * 0.4 / max(np.hypot(*root_cam[:2]), 1))  # lenses see so far
+    near = root_cam * [inwards, inwards, 1]
     world = (near + points * [0.2, 0.2, 0.1]) @ R + T_mm
     cam = world_to_camera(world, R, T_mm)
     recorded = project(cam, f_px, c_px, distortion)
