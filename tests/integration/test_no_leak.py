@@ -205,8 +205,9 @@ def test_what_validation_and_test_people_look_like_changes_no_weight(people, tmp
 def test_no_training_job_of_the_dag_is_given_files_of_test_people(in_house: Callable[..., Any]) -> None:
     """Fails where a rule hands a training more than its split; sweep and rivals included."""
     sweep = "labels={representations: [embedding, from_scratch, old], amounts: [S1, 10%], seeds: [0]}"
-    rivals = "rivals={old: {preset: configs/presets/gaggi2019.yaml}}"
+    rivals = "rivals={old: {preset: configs/presets/gaggi2019.yaml, enc_dec: {perceptual: none}}}"
     done = in_house("snakemake", "-n", "-p", "--config", "name=leak", sweep, rivals, timeout=500)
+    assert done.returncode == 0, done.stderr
     commands = re.findall(r"Shell command: python -m codebase (train-\S+ .*) 2>", done.stdout)
     assert {command.split()[0] for command in commands} == {
         f"train-{stage.replace('_', '-')}" for stage in (*STAGES, "prior")
