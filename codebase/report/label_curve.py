@@ -108,9 +108,10 @@ def _frame(canvas: Canvas, panel: Panel, title: str, amounts: Sequence[str], cur
     canvas.line([(panel.left, base), (right, base)], INK)
     first = next(iter(curve["representations"].values()))
     for place, amount in enumerate(amounts):
+        x = panel.x(float(place))
         frames = round(float(np.mean(first[amount]["labelled_frames"])))
-        canvas.text(amount, panel.x(place), base + 18, align=0.5, size=0.42)
-        canvas.text(f"{frames:,}", panel.x(place), base + 33, align=0.5, size=0.34)
+        canvas.text(amount, x, base + 18, align=0.5, size=0.42)
+        canvas.text(f"{frames:,}", x, base + 33, align=0.5, size=0.34)
     canvas.text(f"{title} (below: how many frames)", (panel.left + right) / 2, base + 52, align=0.5, size=0.4)
 
 
