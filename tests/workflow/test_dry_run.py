@@ -158,7 +158,7 @@ SWEEP = [
     "name=sweep",
     "labels={representations: [embedding, fine_tuned, from_scratch, old], amounts: [S1+S5, 10%], seeds: [0, 1], "
     "subjects: [1, 5, 6]}",
-    "rivals={old: {preset: configs/presets/gaggi2019.yaml, enc_dec: {steps: 7}, pose: {steps: 5}}}",
+    "rivals={old: {preset: configs/presets/gaggi2019.yaml, enc_dec: {steps: 7, perceptual: none}, pose: {steps: 5}}}",
 ]
 
 
