@@ -42,10 +42,10 @@ from codebase.paths import Paths
 from codebase.processes import limit_threads
 from codebase.stages import embed, train_enc_dec, train_pose
 from codebase.training.disentangle import Codes, disentanglement
-from codebase.training.novel_views import measure, ordered_pairs
 from codebase.training.pose_figures import pose_figures
 from codebase.training.precision import pick_device, place
 from codebase.training.state import load_checkpoint
+from codebase.training.view_errors import measure, ordered_pairs
 
 BASE = "as configured"
 # from the most promising on

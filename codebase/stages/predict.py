@@ -34,10 +34,11 @@ from codebase.provenance import file_digest
 from codebase.skeleton import H36M_CAMERAS
 from codebase.training.designs import require_same_design
 from codebase.training.encoders import load_enc_dec, require_same_encoder
-from codebase.training.novel_views import as_image, measure, ordered_pairs, paint
+from codebase.training.novel_views import as_image
 from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
 from codebase.training.state import Checkpoint, load_checkpoint
+from codebase.training.view_errors import measure, ordered_pairs, paint
 
 VERSION = 3
 FORMAT = "posemill.predictions"

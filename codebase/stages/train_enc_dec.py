@@ -27,12 +27,13 @@ from codebase.training.average import Average
 from codebase.training.budget import left
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.notes import note
-from codebase.training.novel_views import learn_step, measure, ordered_pairs, paint_pairs
+from codebase.training.novel_views import learn_step, paint_pairs
 from codebase.training.paper_lesson import learn_views, paint_views
 from codebase.training.precision import place
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
+from codebase.training.view_errors import measure, ordered_pairs
 
 VERSION = 2
 log = logging.getLogger("posemill.train_enc_dec")

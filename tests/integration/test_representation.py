@@ -22,7 +22,8 @@ from codebase.data.store import CropStore
 from codebase.metrics import psnr_db
 from codebase.models.encoder_decoder import EncoderDecoder, Rendering, build, rotate
 from codebase.training import optim
-from codebase.training.novel_views import as_image, learn_step, measure, ordered_pairs, paint_pairs
+from codebase.training.novel_views import as_image, learn_step, paint_pairs
+from codebase.training.view_errors import measure, ordered_pairs
 from tests import learned as made
 from tests.learned import SUBJECTS, Learned
 

@@ -10,7 +10,8 @@ from codebase.config import EncDecConfig
 from codebase.data.store import CropStore
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.training import losses, optim
-from codebase.training.novel_views import as_image, learn_step, make_pairs, measure, ordered_pairs, paint_pairs
+from codebase.training.novel_views import as_image, learn_step, make_pairs, paint_pairs
+from codebase.training.view_errors import measure, ordered_pairs
 
 NET = {
     "encoder_blocks": (1, 1, 1), "encoder_widths": (8, 16, 16), "decoder_widths": (16, 8, 8), "points": 8,

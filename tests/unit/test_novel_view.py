@@ -15,8 +15,9 @@ from codebase.models import encoder_decoder
 from codebase.novel_view import Orbit, Painter
 from codebase.orbit import latent_rotation
 from codebase.report.film import write_film
-from codebase.training.novel_views import make_pairs, paint
+from codebase.training.novel_views import make_pairs
 from codebase.training.state import save_checkpoint
+from codebase.training.view_errors import paint
 from tests.people import People, make_people
 
 ENC_DEC = {
@@ -114,6 +115,7 @@ def test_the_first_view_is_the_source_and_clothes_may_be_anothers(people, tmp_pa
         ({"at": "act_02_subact_01/2"}, "names no subject"),
         ({"at": "S4/act_02_subact_01/2"}, "one of S1, S8, S9, S11"),
         ({"at": "nonsense"}, "names no frame"),
+        ({"at": "S9/act_02_subact_01/ca_02/99999999999999999999"}, "names no frame"),
         ({"appearance_of": "S11/act_05_subact_01/2"}, "no crop of the frame S11/act_05"),
         ({"orbit": Orbit(frames=1)}, "at least 2"),
         ({"orbit": Orbit(frames=2, through_cameras=True)}, "cannot meet 3 cameras"),
