@@ -36,8 +36,9 @@ def _table() -> str:
     for name, field in Config.model_fields.items():
         if _is_section(field):
             parts.append(_section(name, field.annotation))
-        elif held := [one for one in get_args(field.annotation) if isinstance(one, type) and issubclass(one, BaseModel)]:
-            parts.append(_section(f"{name}.NAME", held[0]))
+        for held in get_args(field.annotation):  # of a dict of sections
+            if isinstance(held, type) and issubclass(held, BaseModel):
+                parts.append(_section(f"{name}.NAME", held))
     return "\n".join(parts)
 
 

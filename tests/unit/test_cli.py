@@ -33,7 +33,8 @@ SURFACE = {
     "train-smpl": "--index-train --index-val --embeddings --crops --prior --body --output --time-budget",
     "train-hmr": "--index-train --index-val --crops --bodies --body --output --time-budget",
     "predict": "--index-test --crops --embeddings --enc-dec --pose --smpl --hmr --body --output --csv --meshes",
-    "evaluate": "--predictions --bodies --fitted --body --crops --prior --enc-dec --embeddings --pose --labels --output",
+    "evaluate": "--predictions --bodies --fitted --body --crops --prior --enc-dec --embeddings --pose --labels"
+    " --output",
     "report": "--metrics --predictions --index-test --checkpoints --body --labels --output",
     "check": "--what --files --against --output",
     "check-config": "",
