@@ -1,7 +1,7 @@
 """Checks of artefacts, and the gate that they are: finite, complete, of the right shape, made from what they say.
 
 A scheduler can report a lost host as success, and a full disk leaves holes, so the DAG looks for itself. A job that uses
-an artefact has its marker as an input (`gate` in common.smk): training does not start on broken crops.
+an artefact has its marker as an input (`gate` in inputs.smk): training does not start on broken crops.
 
 Checking again must not train again. So a check is due only when its files are, and then so is all that follows: it has no
 version among its params, nobody but the jobs behind it asks for its marker (`rule all` does not, so a lost marker is no
