@@ -21,6 +21,9 @@ EMBEDDING = "embedding"
 STARTS: Mapping[str, str] = {"fine_tuned": "enc_dec", "from_scratch": "scratch", "imagenet": "imagenet"}
 _AMOUNT = re.compile(r"all|S\d+(\+S\d+)*|(?P<percent>\d+(\.\d+)?)%")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+# a rival of such a name would write labels/curve.json, or what metrics.json calls pose/pa_mpjpe_mm and so on
+_TAKEN = (EMBEDDING, *STARTS, "curve", "n", "pa", "orthogonal", "mean_pose")
+_OF_THE_SWEEP = ("seed", "label_subjects", "label_share", "start", "name")
 
 
 class RivalConfig(Section):
@@ -137,8 +140,8 @@ def unfit(config: Config) -> str | None:
     """What is wrong with the sweep as a whole, in words; None where nothing is."""
     labels, known = config.labels, [EMBEDDING, *STARTS, *config.rivals]
     for name in config.rivals:
-        if not _NAME.fullmatch(name) or name in (EMBEDDING, *STARTS):
-            return f"rivals: the name {name!r} is taken, or not of small letters, digits and _"
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            return f"rivals: the name {name!r} is taken, or not of small letters, digits, _ and -"
     for name in labels.representations:
         if name not in known:
             hint = f"did you mean {near!r}? " if (near := nearest(name, known)) else ""
@@ -147,8 +150,12 @@ def unfit(config: Config) -> str | None:
     if strangers:
         return f"labels.settings: {sorted(strangers)[0]!r} is no representation"
     mine = {key for one in labels.representations for key in labels.settings.get(one, {})}
-    if taken := mine & {"seed", "label_subjects", "label_share", "start", "name"}:
+    if taken := mine & set(_OF_THE_SWEEP):
         return f"labels.settings: {sorted(taken)[0]} is what the sweep itself sets"
+    if spread := mine & {"gpus", "nodes"}:
+        return (
+            f"labels.settings: jobs ask for the {sorted(spread)[0]} of the sections pose and image_pose; set it there"
+        )
     everybody = labels.subjects or config.split.train.subjects
     if unknown := sorted(set(everybody) - set(config.split.train.subjects)):
         return f"labels.subjects names {unknown}, not in split.train.subjects"
