@@ -60,7 +60,8 @@ def interval(values: Mapping[str, Any], name: str) -> str:
 
 
 def _is_part(key: str) -> bool:
-    return any(pattern.fullmatch(key) for pattern in (_PART, _FACING, _OF_WAYS))
+    own = key.removeprefix(FITTED)
+    return any(pattern.fullmatch(own) for pattern in (_PART, _FACING, _OF_WAYS))
 
 
 def by_facing(metrics: Mapping[str, Any]) -> Table | None:

@@ -158,6 +158,14 @@ def test_overall_table_explains_baselines_and_leaves_out_parts():
     assert table.rows[1][1] == "24"
 
 
+def test_parts_of_figures_against_fitted_bodies_are_no_rows_of_the_overall_table():
+    of = "against_fitted/smpl/"
+    names = ("pve_mm", "pve_mm/S9", "pve_mm/facing_090", "pve_mm_ci95_low")
+    table = tables.overall({of + name: 90.0 for name in names})
+    assert [row[0] for row in table.rows] == [f"{of}pve_mm"]
+    assert table.rows[0][3].startswith("against fitted bodies")
+
+
 WITH_INTERVALS = {
     "pose/mpjpe_mm": 120.0, "pose/mpjpe_mm_ci95_low": 111.0, "pose/mpjpe_mm_ci95_high": 130.0,
     "pose/mpjpe_mm/S9": 100.0, "pose/mpjpe_mm_ci95_low/S9": 92.0, "pose/mpjpe_mm_ci95_high/S9": 108.0,
