@@ -102,7 +102,7 @@ class Decoder(nn.Module):
         widths = config.decoder_widths
         self.palette, self.side = config.palette, size // 2 ** len(widths)
         if self.side * 2 ** len(widths) != size:
-            raise ValueError(f"crops of {size} px cannot be halved {len(widths)} times, as decoder_widths asks")
+            raise ValueError(f"crops of {size} px cannot be halved {len(widths)} times, as enc_dec.decoder_widths asks")
         self.unfold = nn.Linear(config.points * 3, widths[0] * self.side**2)
         self.dress = nn.Linear(config.appearance + 3 * config.palette, widths[0])
         stages: list[nn.Module] = [BasicBlock(widths[0], widths[0], norm=config.norm)]

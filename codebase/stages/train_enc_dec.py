@@ -125,4 +125,4 @@ def _network(config: Config, size: int) -> EncoderDecoder:
     try:
         return EncoderDecoder(config.enc_dec, size)
     except ValueError as error:
-        raise ConfigError(str(error), where="enc_dec", mend="change crops.size or enc_dec.decoder_widths") from None
+        raise ConfigError(str(error), where="enc_dec", mend="change crops.size, or the key that it names") from None
