@@ -25,7 +25,7 @@ from codebase.models.pose import PoseNet, build, pose_of, vertical_turns
 from codebase.models.pose2018 import PoseMlp2018
 from codebase.training import loop, optim
 from codebase.training.budget import left
-from codebase.training.encoders import encoder_of
+from codebase.training.encoders import encoder_of, require_mirrored
 from codebase.training.pose_error import pose_error
 from codebase.training.pose_figures import pose_figures
 from codebase.training.precision import autocast
@@ -59,6 +59,8 @@ def run(
     begun, section = time.monotonic(), config.pose
     device = prepare(config.runtime, section.seed)
     subjects = [read_embeddings(path) for path in embeddings]
+    encoder = encoder_of(subjects)
+    require_mirrored(subjects, "pose", section.mirror)
     train, val = (rows_of(subjects, read_index(path).key) for path in (index_train, index_val))
     chosen = labelled(
         train["key"].numpy(), known(train), subjects=section.label_subjects, share=section.label_share,
@@ -99,8 +101,7 @@ def run(
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *embeddings]),
         budget_s=left(budget_s, begun),
-        extra=encoder_of(subjects)
-        | {"mean_joints_im_mm": mean, "labelled": torch.tensor(extent(train["key"].numpy()[rows]))},
+        extra=encoder | {"mean_joints_im_mm": mean, "labelled": torch.tensor(extent(train["key"].numpy()[rows]))},
     )
 
 

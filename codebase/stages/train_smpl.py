@@ -29,7 +29,7 @@ from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import AnyHead, body_of, build, split
 from codebase.training import loop, optim
 from codebase.training.budget import left
-from codebase.training.encoders import encoder_of
+from codebase.training.encoders import encoder_of, require_mirrored
 from codebase.training.runtime import prepare
 from codebase.training.smpl_lesson import MM_TO_M, VIEW_COLUMNS, Lesson, joints_about_root_m
 from codebase.training.state import Batch, load_checkpoint, run_digest
@@ -73,6 +73,7 @@ def run(
     begun, section = time.monotonic(), config.smpl
     device = prepare(config.runtime, section.seed)
     latents = [read_embeddings(path) for path in embeddings]
+    require_mirrored(latents, "smpl", section.mirror)
     copies = near(crops, config.runtime.scratch)
     train, val = (Samples.load(copies, latents, index) for index in (index_train, index_val))
     judge, mean_rotmats = frozen_prior(prior)

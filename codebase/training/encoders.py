@@ -102,6 +102,27 @@ def encoder_of(subjects: Sequence[Embeddings]) -> dict[str, Tensor]:
     return {ENCODER: note(digests[0])} if digests else {}
 
 
+def require_mirrored(subjects: Sequence[Embeddings], name: str, share: float) -> None:
+    """Refuse embeddings without L_3d of mirrored images where a section learns from them, and a mixture always.
+
+    Args:
+        subjects: the embeddings at hand.
+        name: of the section.
+        share: its `mirror`.
+
+    Raises:
+        DataError: it says whose embeddings lack them.
+    """
+    lacking = [f"S{item.subject}" for item in subjects if not item.L_3d_mirrored.shape[1]]
+    if lacking and (share > 0 or len(lacking) < len(subjects)):
+        why = f"from which {name}.mirror learns" if share > 0 else "others do"
+        raise DataError(
+            f"The embeddings of {', '.join(lacking)} hold no L_3d of mirrored images, {why}.", where="embeddings",
+            expected="L_3d_mirrored in the embeddings of all subjects",
+            mend=f"set embed.mirrored to true and run the stage embed again, or set {name}.mirror to 0",
+        )  # fmt: skip
+
+
 def require_same_encoder(learned: Checkpoint, path: Path, subjects: Sequence[Embeddings]) -> None:
     """Refuse embeddings of another encoder than the one that a network learned from.
 

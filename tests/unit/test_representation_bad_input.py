@@ -167,6 +167,23 @@ def test_embeddings_of_two_encoders_are_no_training_set(people, tmp_path, capsys
     said_in_words(capsys, "come from 2 encoders", "S5: another")
 
 
+def test_embeddings_of_encoders_of_other_sizes_are_refused_alike(people, tmp_path, capsys):
+    found, other = read_embeddings(people.embeddings(5)[0]), tmp_path / "S5.pkl"
+    codes = {"L_3d": found.L_3d[:, 1:], "L_3d_mirrored": found.L_3d_mirrored[:, 1:]}
+    write_embeddings(other, replace(found, **codes, checkpoint_digest="another"))
+    assert train_pose(people, tmp_path, [*people.embeddings(1), other, *people.embeddings(8)]) == 2
+    said_in_words(capsys, "come from 2 encoders", "S5: another")
+
+
+@pytest.mark.parametrize(("mirror", "why"), [(0.5, "from which pose.mirror learns"), (0.0, "others do")])
+def test_embeddings_without_mirrored_images_are_named(people, tmp_path, capsys, mirror, why):
+    found, without = read_embeddings(people.embeddings(5)[0]), tmp_path / "S5.pkl"
+    write_embeddings(without, replace(found, L_3d_mirrored=found.L_3d_mirrored[:, :0]))
+    embeddings = [*people.embeddings(1), without, *people.embeddings(8)]
+    assert train_pose(people, tmp_path, embeddings, mirror=mirror) == 2
+    said_in_words(capsys, f"of S5 hold no L_3d of mirrored images, {why}", "embed.mirrored")
+
+
 def test_a_pose_network_remembers_its_encoder(people, tmp_path):
     embeddings = [of_encoder(people, tmp_path, subject, "0123456789abcdef") for subject in (1, 5, 8)]
     assert train_pose(people, tmp_path, embeddings) == 0
@@ -229,3 +246,8 @@ def test_crops_that_the_decoder_cannot_halve_are_refused(people, tmp_path, capsy
     widths = [8] * 6
     assert train_enc_dec(people, tmp_path, decoder_widths=widths) == 2
     said_in_words(capsys, "crops of 32 px cannot be halved 6 times", "enc_dec.decoder_widths")
+
+
+def test_an_appearance_too_long_for_a_papers_network_is_named(people, tmp_path, capsys):
+    assert train_enc_dec(people, tmp_path, network="gaggi2019", appearance=600) == 2
+    said_in_words(capsys, "enc_dec.appearance is 600; this network has room for 511", "key that it names")
