@@ -25,9 +25,10 @@ class MainsAndPartners(Stream):
     """As Gaggi (2019): an ordered pair of cameras of an instant (main), and one of another act (partner).
 
     Every ordered pair of cameras of every instant comes once an epoch. Its partner is of the same subject: another act,
-    one of that act's sequences, one of its instants and two of its cameras, each at random (another instant of the same
-    act, where the subject has no other). The first of two views is encoded, the second painted, and main and partner
-    swap their appearance. A batch of 64 holds 32 mains and their 32 partners, 64 images to encode and 64 to paint.
+    one of that act's sequences, one of its instants and two of its cameras, each at random. Where the subject has no
+    other act, it is any instant of the same one, also itself. The first of two views is encoded, the second painted,
+    and main and partner swap their appearance. A batch of 64 holds 32 mains and their 32 partners, 64 images to encode
+    and 64 to paint.
     """
 
     def __init__(
