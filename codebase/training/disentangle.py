@@ -22,7 +22,7 @@ from codebase.metrics import mpjpe, n_mpjpe
 from codebase.training.colour import random_maps, recolour
 from codebase.training.novel_views import as_image
 from codebase.training.precision import Precision, autocast
-from codebase.training.probes import read, read_class, with_lengths
+from codebase.training.probes import read, read_class, told_apart, with_lengths
 
 PREFIX = "representation/"
 THUMBNAIL = 8  # pixels a side of the coarse picture that codes are compared with
@@ -128,7 +128,7 @@ def readable(codes: Codes, shown: Shown, thumbnail: Float[ndarray, "rows values"
     if right is not None:
         found[f"{PREFIX}subject_from_true_pose"] = right
     if f"{PREFIX}subject_from_l_3d" in found:
-        found[f"{PREFIX}subject_chance"] = 1 / len(np.unique(shown.subject))
+        found[f"{PREFIX}subject_chance"] = 1 / len(told_apart(shown.subject, shown.subject, shown.sequence))
     flat = known.joints_im_mm.reshape(len(rows), 3 * known.joints_im_mm.shape[1])
     for name, features in (sources | {"mean": np.zeros((len(shown.subject), 1))}).items():
         guess = read(features[rows], flat, known.subject, known.sequence)
@@ -174,6 +174,8 @@ def colour_read(codes: Codes, colour: Float[ndarray, "rows 3"], shown: Shown) ->
     for name, features in (("l_3d", with_lengths(codes.L_3d)), ("l_app", codes.L_app)):
         guess = read(features, colour.astype(np.float64), shown.subject, shown.sequence)
         tested = np.isfinite(guess).all(axis=1)
+        if not tested.any():
+            continue
         spread = np.square(colour[tested] - colour[tested].mean(axis=0)).sum()
         if spread > 0:
             found[f"{PREFIX}colour_from_{name}_r2"] = float(1 - np.square(guess - colour)[tested].sum() / spread)

@@ -79,14 +79,19 @@ class _Ridge:
         return self._scaled(features) @ weight + self._middle
 
 
+def told_apart(label: Rows, subject: Rows, sequence: Rows) -> Int64[ndarray, " labels"]:
+    """Labels with rows in both halves, rising: the only ones that can be learned on one and tested on the other."""
+    half = halves(subject, sequence)
+    return np.array([number for number in np.unique(label) if len(np.unique(half[label == number])) == 2], np.int64)
+
+
 def read_class(features: Features, label: Rows, subject: Rows, sequence: Rows) -> float | None:
-    """How often the label is read rightly: the mean over labels of the share of its rows (chance: 1 / labels).
+    """How often a label is read rightly: the mean over those `told_apart` of the share of its rows (chance: 1 / them).
 
     Returns:
         None where fewer than two labels have rows in both halves.
     """
-    half = halves(subject, sequence)
-    known = np.array([number for number in np.unique(label) if len(np.unique(half[label == number])) == 2])
+    known = told_apart(label, subject, sequence)
     if len(known) < 2:
         return None
     rows = np.flatnonzero(np.isin(label, known))

@@ -135,3 +135,19 @@ def test_colour_is_read_where_it_is_written():
     found = colour_read(Codes(noise(rows, 4, 3), np.tile(colour, 3) + 0.01 * noise(rows, 9)), colour, frames)
     assert found["representation/colour_from_l_app_r2"] > 0.98
     assert found["representation/colour_from_l_3d_r2"] < 0.05
+
+
+def test_chance_counts_only_people_who_can_be_told():
+    """A person of one sequence stands on one side alone and is left out of what is read, so of its chance, too."""
+    frames = shown(subjects=(7, 9, 11))
+    frames = frames.take(np.flatnonzero((frames.subject != 7) | (frames.sequence == 0)))
+    rows = len(frames.subject)
+    found = readable(Codes(noise(rows, 4, 3), noise(rows, 3)), frames)
+    assert found["representation/subject_chance"] == 0.5
+
+
+@pytest.mark.filterwarnings("error")
+def test_colour_of_one_sequence_each_is_left_out_without_a_warning():
+    frames = shown(sequences=1)
+    rows = len(frames.subject)
+    assert colour_read(Codes(noise(rows, 4, 3), noise(rows, 3)), noise(rows, 3), frames) == {}
