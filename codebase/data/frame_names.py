@@ -11,7 +11,8 @@ from codebase.data.store import CropStore
 from codebase.errors import DataError
 
 _NAME = re.compile(
-    r"(?:S(?P<subject>\d+)/)?act_(?P<action>\d+)_subact_(?P<subaction>\d+)(?:/ca_(?P<camera>\d+))?/(?P<frame>\d+)"
+    r"(?:S(?P<subject>\d{1,4})/)?act_(?P<action>\d{1,4})_subact_(?P<subaction>\d{1,4})"
+    r"(?:/ca_(?P<camera>\d{1,4}))?/(?P<frame>\d{1,8})"
 )
 _NEAREST = 4
 
