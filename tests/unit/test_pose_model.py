@@ -11,7 +11,8 @@ from codebase.models.augment import mirror_joints, mirror_rotations
 from codebase.models.encoder_decoder import rotate
 from codebase.models.pose import PoseNet, pose_of, restore, vertical_turns
 from codebase.stages.train_pose import augment, figures
-from codebase.training import losses, optim
+from codebase.training import losses, optim, team
+from codebase.training.team import Team
 
 SMALL = {"hidden": 32, "layers": 1, "members": 2, "dropout": 0.0, "noise": 0.0}
 
@@ -57,6 +58,22 @@ def test_mirrored_samples_are_samples_of_a_mirrored_world():
     mirrored = (points == batch["L_3d_mirrored"]).all(dim=2).all(dim=1)
     assert 60 < mirrored.sum() < 140
     assert torch.equal(points[~mirrored], batch["L_3d"][~mirrored])
+
+
+def test_processes_turn_and_mirror_their_shares_as_one_would(monkeypatch):
+    batch = {"L_3d": torch.randn(8, 17, 3), "L_3d_mirrored": torch.randn(8, 17, 3), "R_world_im": rotations(8)}
+    batch["joints_im_mm"] = torch.randn(8, 17, 3)
+
+    def augmented(rank, size):
+        crew = Team(rank, size)
+        crew.generator = torch.Generator().manual_seed(5)
+        monkeypatch.setattr(team, "_team", crew)
+        share = {name: crew.mine(rows) for name, rows in batch.items()}
+        return augment(share, PoseConfig(turn=True, noise=0.0, mirror=0.5))
+
+    whole, parts = augmented(0, 1), [augmented(rank, 2) for rank in range(2)]
+    for one, shares in zip(whole, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(torch.cat(shares), one)
 
 
 def test_a_mirror_undoes_itself_and_turns_the_other_way():

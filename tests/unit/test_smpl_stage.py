@@ -19,8 +19,9 @@ from codebase.models.prior import Prior
 from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import split
 from codebase.stages import train_smpl
-from codebase.training import smpl_lesson
+from codebase.training import smpl_lesson, team
 from codebase.training.state import load_checkpoint, save_checkpoint
+from codebase.training.team import Team
 from tests.people import BODY, People, make_people
 
 SECTION = {
@@ -125,6 +126,31 @@ def test_mirrored_samples_are_seen_in_a_mirror(train: train_smpl.Samples, lesson
     there = batch["twice/R_world_im"][:3] @ batch["twice/R_world_im"][3:].transpose(1, 2)
     assert torch.allclose(relative, mirror_rotations(there), atol=1e-5)
     assert torch.equal(found["views/L_3d"], batch["views/L_3d"]), "masks are of the image itself"
+
+
+def test_processes_mirror_their_shares_as_one_would(
+    train: train_smpl.Samples, lesson: smpl_lesson.Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = lesson.section.model_copy(update={"mirror": 0.5})
+
+    def mirrored(rank: int, size: int) -> dict[str, torch.Tensor]:
+        crew = Team(rank, size)
+        crew.generator = torch.Generator().manual_seed(5)
+        monkeypatch.setattr(team, "_team", crew)
+        rows = crew.mine(torch.arange(8)).numpy()
+        whole = smpl_lesson.Lesson(section, lesson.head, lesson.prior, lesson.layer, lesson.size)
+        return whole._mirrored(train.gather(rows) | train.gather_twice(rows))
+
+    def alone(lesson_of: object, net: object, function: object) -> object:
+        return None
+
+    monkeypatch.setattr(Team, "wrap", alone)
+    one, parts = mirrored(0, 1), [mirrored(rank, 2) for rank in range(2)]
+    assert not torch.equal(one["L_3d"], train.gather(np.arange(8))["L_3d"]), "some are mirrored"
+    for name, values in one.items():
+        groups = 2 if name.startswith("twice/") else 1
+        shares = torch.cat([part[name].unflatten(0, (groups, -1)) for part in parts], dim=1).flatten(0, 1)
+        torch.testing.assert_close(shares, values, msg=name)
 
 
 def test_gradients_of_the_parts_add_up(train: train_smpl.Samples, lesson: smpl_lesson.Lesson) -> None:
