@@ -116,7 +116,7 @@ def _frame(canvas: Canvas, panel: Panel, title: str, amounts: Sequence[str], cur
 
 
 def _curve(
-    canvas: Canvas, panel: Panel, figures: Sequence[Mapping[str, float]], shift: float, colour: tuple[int, int, int]
+    canvas: Canvas, panel: Panel, figures: Sequence[Mapping[str, Any]], shift: float, colour: tuple[int, int, int]
 ) -> None:
     places = [(panel.x(number + shift), panel.y(one["mean"])) for number, one in enumerate(figures)]
     canvas.line([*places, places[-1]], colour, 2)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from codebase.config import Config, labels_of
 from codebase.errors import DataError
@@ -39,7 +40,7 @@ def label_figures(config: Config, curves: Sequence[Path]) -> dict[str, float]:
     return found
 
 
-def _figures(name: str, measured: dict[str, dict[str, float]]) -> dict[str, float]:
+def _figures(name: str, measured: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for measure in ("mpjpe_mm", "n_mpjpe_mm", "pa_mpjpe_mm"):
         key, figure = f"pose/{name}_{measure}", measured[measure]
