@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from codebase.config.base import Section, read_mapping, validate_config
+from codebase.config.base import read_mapping, validate_config
 from codebase.config.image_pose import ImagePoseConfig, image_network
 from codebase.config.labels import Point, point_settings
 from codebase.config.learning import PoseConfig
@@ -54,12 +54,12 @@ def point_section(config: Config, point: Point) -> PoseConfig | ImagePoseConfig:
         ConfigError: a key or value of labels.settings is refused, or a rival's config is, or imagenet has no weights.
     """
     own = rival_config(config, point.representation) if point.representation in config.rivals else config
-    section: PoseConfig | ImagePoseConfig = getattr(own, point.section)
-    kind: type[Section] = type(section)
-    found = section.model_dump(mode="json") | point_settings(config, point)
-    made = validate_config(kind, found, where=f"labels, {point.representation}: the keys of {point.section}")
-    assert isinstance(made, PoseConfig | ImagePoseConfig)  # noqa: S101 - one of the two, as asked for
-    return made
+    data: dict[str, Any] = own.model_dump(mode="json")
+    data[point.section] |= point_settings(config, point)
+    # the whole config, as the job reads it: what a section needs of others is told before the first job, too
+    made = validate_config(Config, data, where=f"labels, {point.representation}: the keys of {point.section}")
+    section: PoseConfig | ImagePoseConfig = getattr(made, point.section)
+    return section
 
 
 def point_digest(config: Config, point: Point) -> str:
