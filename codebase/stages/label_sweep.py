@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 from numpy import ndarray
 
-from codebase.config import Config
+from codebase.config import Config, points
 from codebase.errors import DataError
 from codebase.files import atomic_path, read_json, write_json
 from codebase.intervals import LEVEL, bootstrap
@@ -22,7 +22,6 @@ VERSION = 1
 FORMAT = "posemill.label_curve"
 MEASURED = "posemill.labels"
 MEASURES = ("n_mpjpe_mm", "mpjpe_mm", "pa_mpjpe_mm")
-DRAWS = 2000
 log = logging.getLogger("posemill.label_sweep")
 
 
@@ -30,7 +29,7 @@ def run(config: Config, *, measured: Sequence[Path], output: Path, picture: Path
     """Write what the sweep found, and its picture (docs/conventions.md).
 
     Errors of the seeds of a point are averaged for each test sequence; intervals are over sequences, drawn with
-    replacement, every camera of one together.
+    replacement, every camera of one together; `evaluate.bootstrap` 0: none.
 
     Args:
         config: of the run; `labels` and `evaluate.bootstrap` are used.
@@ -39,7 +38,8 @@ def run(config: Config, *, measured: Sequence[Path], output: Path, picture: Path
         picture: curve.png.
 
     Raises:
-        DataError: a file is missing, of another format, or measured on other test sequences than the others.
+        DataError: a file is missing, of another format, of other points than those of `labels`, or measured on other
+            test sequences than the others.
     """
     files = [(path, _read(path)) for path in measured]
     sequences = files[0][1]["sequences"]
@@ -49,6 +49,10 @@ def run(config: Config, *, measured: Sequence[Path], output: Path, picture: Path
         if content["sequences"] != sequences or content["frames"] != frames.tolist():
             raise DataError("It was measured on other test sequences than the others.", where=path,
                             mend="delete it and run the workflow again")  # fmt: skip
+        measured_points = [(point["amount"], point["seed"]) for point in content["points"]]
+        if measured_points != [(point.amount, point.seed) for point in points(config, content["representation"])]:
+            raise DataError("It holds other amounts or seeds than the section labels.", where=path,
+                            mend="run measure-labels again")  # fmt: skip
         curves[content["representation"]] = _curve(config, content["points"], frames)
     found = {
         "format": FORMAT, "version": VERSION, "level": LEVEL, "amounts": list(config.labels.amounts),
@@ -85,8 +89,10 @@ def _figure(
     seeds = (errors @ frames / frames.sum()).tolist()
     # a frame each row, as the interval of any other figure of the test split has them
     cluster = np.repeat(np.arange(len(frames)), frames)
-    low, high = bootstrap(errors.mean(axis=0)[cluster][:, None], cluster, draws=config.evaluate.bootstrap or DRAWS)
     figure: dict[str, float | list[float]] = {"mean": float(np.mean(seeds)), "seeds": seeds}
+    if not config.evaluate.bootstrap:
+        return figure
+    low, high = bootstrap(errors.mean(axis=0)[cluster][:, None], cluster, draws=config.evaluate.bootstrap)
     if np.isfinite([low[0], high[0]]).all():
         figure |= {"ci95_low": float(low[0]), "ci95_high": float(high[0])}
     return figure
