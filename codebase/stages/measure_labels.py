@@ -129,7 +129,7 @@ def _of_embeddings(
 def _require_point(config: Config, point: Point, checkpoint: Checkpoint, path: Path) -> None:
     """The checkpoint must be of this very point: files in another order would be other labels' errors."""
     for key, value in point_settings(config, point).items():
-        if key in ("seed", "label_subjects", "label_share") and checkpoint.config.get(key) != value:
+        if key in ("start", "seed", "label_subjects", "label_share") and checkpoint.config.get(key) != value:
             raise DataError(
                 f"The checkpoint was trained with {key} {checkpoint.config.get(key)}.", where=path,
                 expected=f"{value}, as the point {point.name} says", mend="delete it and train the point again",

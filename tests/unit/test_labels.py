@@ -34,10 +34,11 @@ from codebase.errors import ConfigError, DataError, UserError
 from codebase.files import write_json
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.models.image_pose import ImagePose, restore, start_from_enc_dec, start_from_imagenet
-from codebase.stages import label_sweep
+from codebase.stages import label_sweep, measure_labels
 from codebase.stages._label_figures import label_figures
 from codebase.training import optim
 from codebase.training.image_pose_lesson import augmented
+from codebase.training.state import Checkpoint
 
 MINI = REPOSITORY / "configs/mini.yaml"
 SHARES = (0.01, 0.05, 0.1, 0.5, 1.0)
@@ -148,7 +149,7 @@ def test_points_have_folders_of_their_own_and_settings_that_the_stage_takes():
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["labels.representations=[embeding]"], "did you mean 'embedding'"),
+        (["labels.representations=[embedng]"], "did you mean 'embedding'"),
         (["labels.representations=[embedding, embedding]"], "twice"),
         (["labels.amounts=[S1+S1]"], "twice"),
         (["labels.amounts=['0%']"], "no share"),
@@ -192,6 +193,15 @@ def test_a_rival_is_this_config_with_other_networks_beside_ours(tmp_path):
     point = Point("old", "S1", 1)
     assert point_section(config, point).hidden == 9
     assert point_settings(config, point)["label_subjects"] == [1]
+
+
+def test_a_point_that_lacks_mirrored_embeddings_is_refused_before_its_job():
+    config = swept(
+        "embed.mirrored=false", "pose.mirror=0", "smpl.mirror=0", "labels.settings={embedding: {mirror: 0.5}}"
+    )
+    with pytest.raises(ConfigError, match=r"embed\.mirrored") as error:
+        point_section(config, Point("embedding", "S1", 0))
+    assert "labels, embedding" in str(error.value)
 
 
 def test_a_points_digest_heeds_what_it_depends_on_and_no_more():
@@ -390,6 +400,31 @@ def test_measures_on_other_people_are_no_curve(tmp_path):
         )  # fmt: skip
     with pytest.raises(DataError, match="no curve"):
         label_figures(config, [tmp_path / "a.json"])
+
+
+def test_a_checkpoint_of_another_point_is_not_measured():
+    config = swept("labels.amounts=[S1]", "labels.seeds=[0]")
+    point = Point("fine_tuned", "S1", 0)
+    own = json.loads(point_section(config, point).model_dump_json())
+    measure_labels._require_point(config, point, Checkpoint({}, 1, own, [], {}), Path("m.pt"))
+    for other in ({"start": "scratch"}, {"seed": 1}, {"label_subjects": [5]}, {"label_share": 0.5}):
+        with pytest.raises(DataError, match=f"trained with {next(iter(other))}"):
+            measure_labels._require_point(config, point, Checkpoint({}, 1, own | other, [], {}), Path("m.pt"))
+
+
+def test_without_draws_the_curve_has_no_intervals(tmp_path):
+    config = swept("labels.amounts=[S1]", "labels.seeds=[0]", "evaluate.bootstrap=0")
+    figure = curve_of(tmp_path, config, embedding=100.0)["representations"]["embedding"]["S1"]["n_mpjpe_mm"]
+    assert set(figure) == {"mean", "seeds"}
+
+
+def test_measures_of_other_points_are_no_curve(tmp_path):
+    write_json(tmp_path / "a.json", measured(swept("labels.amounts=[S1]"), "embedding", 1.0))
+    with pytest.raises(DataError, match="other amounts or seeds"):
+        label_sweep.run(
+            swept("labels.amounts=[S1, all]"), measured=[tmp_path / "a.json"], output=tmp_path / "c.json",
+            picture=tmp_path / "c.png",
+        )  # fmt: skip
 
 
 def test_a_config_with_a_sweep_reads_back(tmp_path):
