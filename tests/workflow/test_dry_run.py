@@ -194,7 +194,7 @@ def test_labels_are_swept_by_jobs(in_house, house):
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        (["labels={representations: [embeding]}"], "did you mean 'embedding'?"),
+        (["labels={representations: [embedng]}"], "did you mean 'embedding'?"),
         (["labels={representations: [gaggi2018]}"], "'gaggi2018' is unknown"),
         (["labels={representations: [embedding], amounts: [S1+S77]}"], "S1+S77 names [77]"),
         (["labels={representations: [embedding], amounts: ['seven']}"], "'seven' is no amount of labels"),
@@ -202,6 +202,7 @@ def test_labels_are_swept_by_jobs(in_house, house):
         (["labels={representations: [imagenet]}", "image_pose={backbone_weights: none.pth}"], "does not exist"),
         (["labels={representations: [x]}", "rivals={x: {preset: none.yaml}}"], "none.yaml"),
         (["labels={representations: [x]}", "rivals={x: {enc_dec: {stepz: 3}}}"], "did you mean 'steps'?"),
+        (["labels={representations: [x]}", "rivals={x: {enc_dec: {name: hmr}}}"], "their files would meet: hmr"),
         (["labels={representations: [embedding], settings: {embedding: {stepz: 3}}}"], "did you mean 'steps'?"),
     ],
 )

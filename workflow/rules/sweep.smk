@@ -38,9 +38,10 @@ def require_settings():
         perceptual_file(rival.config.enc_dec, f"rivals.{name}.")
         encoder_file(rival.config.enc_dec, f"rivals.{name}.")
     names = [rival.config.enc_dec.name for rival in RIVALS.values()]
-    if len(set(names)) < len(names):
+    ours = {getattr(CONFIG, network).name for network in NETWORKS}
+    if len(set(names)) < len(names) or ours & set(names):
         raise ConfigError(
-            f"Rivals share a name of enc_dec, so their files would meet: {', '.join(names)}.",
+            f"Rivals share a name of enc_dec with each other or with a network of ours, so their files would meet: {', '.join(names)}.",
             where="rivals",
             mend="give each an enc_dec.name of its own",
         )
