@@ -63,6 +63,9 @@ class ImagePose(nn.Module):
         shape = None if config.encoder is None else EncDecConfig.model_validate(config.encoder)
         # without the heads of a palette, which copy colours, of which no pose is read
         self.encoder = PublishedEncoder(config.backbone) if shape is None else build_encoder(shape, size)
+        if hasattr(self.encoder, "to_appearance"):
+            # of the papers' networks; no pose is read of it, and processes that share a step would wait for its gradient
+            self.encoder.get_submodule("to_appearance").requires_grad_(False)
         self.points = IMAGENET_POINTS if shape is None else shape.points
         self.pose = PoseNet(config, self.points)
         self.mirrors = config.flip > 0

@@ -44,6 +44,14 @@ def test_every_weight_of_it_learns():
     assert [name for name, value in net.named_parameters() if value.grad is None] == []
 
 
+@pytest.mark.parametrize("kind", ["ours", "gaggi2019", "rhodin2018_unet"])
+def test_every_weight_that_learns_has_a_gradient_whatever_the_encoder(kind):
+    shape = EncDecConfig(network=kind, points=6, appearance=4, encoder_widths=(8, 8), encoder_blocks=(1, 1))
+    net = ImagePose(image_network(ImagePoseConfig(hidden=8), shape), 16)
+    net.each(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)).square().mean().backward()
+    assert [name for name, weight in net.named_parameters() if weight.requires_grad and weight.grad is None] == []
+
+
 def test_a_checkpoint_of_it_is_restored():
     section = image_network(LITE0, EncDecConfig())
     net = ImagePose(section, 64).eval()
