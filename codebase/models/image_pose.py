@@ -64,7 +64,7 @@ class ImagePose(nn.Module):
         # without the heads of a palette, which copy colours, of which no pose is read
         self.encoder = PublishedEncoder(config.backbone) if shape is None else build_encoder(shape, size)
         if hasattr(self.encoder, "to_appearance"):
-            # of the papers' networks; no pose is read of it, and processes that share a step would wait for its gradient
+            # of the papers' networks; no pose is read of it, and processes that share a step would wait for it
             self.encoder.get_submodule("to_appearance").requires_grad_(False)
         self.points = IMAGENET_POINTS if shape is None else shape.points
         self.pose = PoseNet(config, self.points)
