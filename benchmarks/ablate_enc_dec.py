@@ -8,8 +8,8 @@ split. The index and crops are those of a finished run of CONFIG up to `crops` (
 What CONFIG has already is not added again, and what it lacks is not taken away.
 
 A run lies in {results}/{variant}_seed{n}; it is resumed where it stopped, and left alone where it is done. Table and
-figures of all finished runs are then in table.md and table.json. Settings are chosen on the validation rows; the test
-rows tell what the chosen ones are worth.
+figures of all finished runs of these seeds are then in table.md and table.json. Settings are chosen on the validation
+rows; the test rows tell what the chosen ones are worth.
 """
 
 from __future__ import annotations

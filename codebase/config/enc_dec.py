@@ -166,5 +166,5 @@ class EmbedConfig(Section):
     mirrored: bool = Field(True, description="also L_3d of each mirrored image, which pose.mirror learns from")
     format: Literal["pickle", "hdf5"] = Field(
         "pickle",
-        description="files S{n}.pkl, or S{n}.h5, whose codes are mapped into memory: for more rows than fit there",
+        description="files S{n}.pkl, or S{n}.h5, whose codes are mapped into memory: those in use alone take room",
     )
