@@ -28,7 +28,6 @@ from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 from codebase.body.arrays import load_body
-from codebase.cli import limit_threads
 from codebase.config import Config, read_config
 from codebase.data.batches import in_turn
 from codebase.data.human36m import read_frame
@@ -40,6 +39,7 @@ from codebase.errors import DataError, UserError
 from codebase.files import write_json, write_text
 from codebase.models.encoder_decoder import restore
 from codebase.paths import Paths
+from codebase.processes import limit_threads
 from codebase.stages._representation import pose_of
 from codebase.synthetic.capture import Session, Take, film, open_session, perform, with_what_hangs
 from codebase.synthetic.variations import in_clothes_of, in_light

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from codebase.cli import limit_threads
 from codebase.config import Config, read_config
 from codebase.data.store import CropStore
 from codebase.paths import Paths
+from codebase.processes import limit_threads
 from codebase.stages import embed
 from codebase.training.encoders import load_enc_dec
 from codebase.training.novel_views import as_image
