@@ -4,8 +4,8 @@
 
 Times, in turns within one run, a whole step of the config's encoder-decoder (forward, losses of pixels, backward, no
 optimiser) on as many painted images, and each further loss alone, forward and backward to the painted images; fp32, and
-bf16 where the hardware has it. Prints the median ms, of the processor (all threads together), or by the clock where there is
-a GPU. Pixels are noise, and a ResNet has random weights here: of time alone these say as much as a file's.
+bf16 where the hardware has it. Prints the median ms, of the processor (all threads together), or by the clock where
+there is a GPU. Pixels are noise, and a ResNet has random weights here: of time alone these say as much as a file's.
 """
 
 from __future__ import annotations
