@@ -11,7 +11,7 @@ from codebase.data.index import read_index
 from codebase.logs import log
 from codebase.paths import Paths
 
-VERSION = 3
+VERSION = 4
 
 
 def run(config: Config, *, subject: int, index: Sequence[Path], background: Path, output: Path) -> None:
