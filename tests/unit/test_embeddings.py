@@ -23,6 +23,7 @@ def embeddings(rows, points=4, features=3, seed=0):
     return Embeddings(
         subject=9,
         L_3d=random.normal(size=(rows, points, 3)).astype(np.float32),
+        L_3d_mirrored=random.normal(size=(rows, points if seed == 0 else 0, 3)).astype(np.float32),
         L_app=random.normal(size=(rows, features)).astype(np.float32),
         **{name: random.integers(1, 9, rows).astype(np.int32) for name in ("action", "subaction", "camera", "frame")},
         has_joints=random.random(rows) < 0.5,
@@ -125,7 +126,7 @@ class Bomb:
 
 
 def plain(**changes):
-    content = {"format": "posemill.embeddings", "version": 2, **dataclasses.asdict(embeddings(3))}
+    content = {"format": "posemill.embeddings", "version": 3, **dataclasses.asdict(embeddings(3))}
     return content | changes
 
 
