@@ -84,7 +84,7 @@ def test_all_are_predicted_and_the_labelled_are_measured(house, paths):
     assert (known == (index.action == 2)).all()
     assert np.isnan(truth[~known]).all()
     metrics = json.loads(paths.metrics.read_text())
-    assert all(math.isfinite(value) for value in metrics.values())
+    assert all(math.isfinite(value) for value in metrics.values() if not isinstance(value, str))
     assert metrics["index/test_rows"] == len(index)
     assert metrics["index/test_labelled_rows"] == (known & (index.camera != 2)).sum()
     assert {"pose/mpjpe_mm", "pose/mpjpe_mm/act_02_Directions", "enc_dec/psnr_foreground_db/act_14_Walking"} <= set(
