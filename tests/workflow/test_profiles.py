@@ -20,6 +20,7 @@ from codebase.profiles import install, merge, render
 from codebase.schedulers import refusal_hint
 
 SNAPSHOTS = REPOSITORY / "tests/cluster/snapshots"
+RULES = REPOSITORY / "workflow/rules"
 SITES = REPOSITORY / "cluster_profiles/sites"
 FACADE = REPOSITORY / "tests/cluster/lsf"
 OURS = {
@@ -157,7 +158,19 @@ LINES = {
     "slurm-modules": ("slurm", "modules.yaml"),
     "slurm-nodes": ("slurm", "modules.yaml"),
     "slurm-nodes-model": ("slurm", "slurm.yaml"),
+    "lsf-sweep": ("lsf", None),
+    "lsf-old-sweep": ("lsf", "lsf-old.yaml"),
+    "lsf-generic-sweep": ("lsf-generic", None),
+    "slurm-sweep": ("slurm", "slurm.yaml"),
+    "slurm-gres-sweep": ("slurm", "slurm-gres.yaml"),
 }
+# of the real Human3.6M with a label sweep: rules that the miniature's DAG does not have
+SWEEP = [
+    "labels={representations: [embedding, fine_tuned, old], amounts: [S1, all], seeds: [0], subjects: [1, 5]}",
+    "rivals={old: {enc_dec: {steps: 7}}}",
+    "image_pose={gpus: 2}",
+    "enc_dec={gpus: 4}",
+]
 
 
 def readable(call, house):
@@ -179,11 +192,22 @@ def test_what_each_rule_is_submitted_with(house, tmp_path, name):
     assert made.returncode == 0, made.stderr
     notes = tmp_path / "notes"
     script = [sys.executable, str(REPOSITORY / "tests/cluster/submissions.py"), str(notes), "--profile", profile]
-    wanted = "hmr={gpus: 2, nodes: 2}" if "nodes" in name else "hmr={gpus: 2}"
-    done = outside(house, tmp_path, *script, "--configfile", "configs/mini.yaml", "--config", wanted)
+    wanted = ["hmr={gpus: 2, nodes: 2}"] if "nodes" in name else ["hmr={gpus: 2}"]
+    config, wanted = ("h36m", SWEEP) if "sweep" in name else ("mini", wanted)
+    (house / "data/human36m").mkdir(parents=True)
+    done = outside(house, tmp_path, *script, "--configfile", f"configs/{config}.yaml", "--config", *wanted)
     assert notes.is_file(), done.stdout + done.stderr
     calls = [readable(call, house) for call in map(eval, notes.read_text().splitlines())]
     same_as_snapshot(f"submit-{name}", "\n".join(calls) + "\n")
+
+
+@pytest.mark.parametrize("name", [name for name in LINES if f"{name}-sweep" in LINES])
+def test_the_lines_of_a_profile_are_those_of_all_rules(name):
+    """A new rule without a line here is one that nobody has seen submitted."""
+    lines = "".join((SNAPSHOTS / f"submit-{kind}.txt").read_text() for kind in (name, f"{name}-sweep"))
+    text = "\n".join(path.read_text() for path in RULES.glob("*.smk"))
+    rules = re.findall(r"^ *(?:rule|use rule \w+ as) (\w+)", text, flags=re.MULTILINE)
+    assert set(re.findall(r"HOUSE/.snakemake/\w+_logs/rule_(\w+)/", lines)) == set(rules)
 
 
 def bare_path(tmp_path, *without):
