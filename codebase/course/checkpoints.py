@@ -23,7 +23,7 @@ KEYS = ("model", "optimizer", "epoch_it", "it", "loss_val_best")
 # of the section: what must be the same in a run that begins from a checkpoint
 BUILT = (
     "backbone", "widths", "blocks", "normalisation", "style", "regressor", "heads", "rotation", "width", "iterations",
-    "features", "places", "frozen", "optimizer",
+    "features", "places", "frozen", "optimizer", "enlarge", "queries", "encoder_rate",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from codebase.data.course import CourseFrames, read_course
 from codebase.errors import DataError
 from codebase.files import write_csv, write_json
 from codebase.models.hmr import build, restore, start_from
+from codebase.published import hmr_file
 from codebase.training import loop, optim
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.hmr_lesson import Lesson, prepare_images
@@ -170,7 +171,7 @@ def _warn_of_overlap(config: CourseConfig) -> None:
 
 def _digest(config: CourseConfig, section: HmrConfig, samples: dict[str, CourseSamples], begin: Path | None) -> str:
     """12 hex digits that name this run: section, sizes, frames, body, weights, and what it begins from."""
-    files = [config.data.bm_path, *filter(None, (section.backbone_weights, begin))]
+    files = [config.data.bm_path, *filter(None, (hmr_file(section), begin))]
     parts = [run_digest(section, version=VERSION, inputs=files), *(found.frames.digest for found in samples.values())]
     parts.append(f"{config.data.resy} {config.data.resx} {config.training.model_selection_metric}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

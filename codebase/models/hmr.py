@@ -12,13 +12,12 @@ from torch.nn import functional as F
 
 from codebase.config import HmrConfig
 from codebase.errors import DataError
+from codebase.models.backbones import LiteStages, Size, begin, make_encoder
 from codebase.models.regressors import IterativeRegressor, JoinedRegressor, bodies_of
-from codebase.models.resnet import IMAGENET, ResNet, load_published, named
+from codebase.models.resnet import IMAGENET
 from codebase.skeleton import H36M
 
 __all__ = ["Hmr", "IterativeRegressor", "Places", "bodies_of", "build", "restore", "start_from"]
-
-Size = tuple[int, int]  # height and width, px
 
 
 class Places(nn.Module):
@@ -81,17 +80,13 @@ class Hmr(nn.Module):
         mean_betas: Float[Tensor, "10"],
     ) -> None:
         super().__init__()
-        self.frozen, self.normalisation = section.frozen, section.normalisation
-        if section.backbone == "ours":
-            stem = "small" if max(size) <= 96 else "imagenet"
-            self.encoder = ResNet(section.blocks, section.widths, stem=stem, norm="batch")  # type: ignore[arg-type]
-        else:
-            self.encoder = named(section.backbone)
+        self.frozen, self.normalisation, self.enlarge = section.frozen, section.normalisation, section.enlarge
+        self.encoder = make_encoder(section, size)
         self.encoder.requires_grad_(not section.frozen)
         last = self.encoder.channels[-1]
         self.narrow = nn.Conv2d(last, 64, 1) if section.features == "grid" else None
         self.places = Places(self.encoder.channels) if section.places else None
-        cells = [-(-side // self.encoder.stride) for side in size]
+        cells = [-(-side * section.enlarge // self.encoder.stride) for side in size]
         length = (64 * cells[0] * cells[1] if self.narrow is not None else last) + (
             self.places.length if self.places is not None else 0
         )
@@ -124,7 +119,12 @@ class Hmr(nn.Module):
             raw = self.regressor(torch.cat(parts, dim=1))
         return raw, centres[:, : len(H36M)]
 
-    def _normalised(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+    def _normalised(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 _ _"]:
+        """What the encoder takes: enlarged where the section asks for it, and normalised."""
+        if self.enlarge > 1:
+            image = F.interpolate(image, scale_factor=self.enlarge, mode="bilinear", align_corners=False)
+        if isinstance(self.encoder, LiteStages):
+            return image  # it normalises itself
         if self.normalisation == "plain":
             return (image - 0.5) * 4
         return (image - self.get_buffer("pixel_mean")) / self.get_buffer("pixel_deviation")
@@ -162,10 +162,7 @@ def start_from(model: Hmr, config: HmrConfig) -> str:
     Raises:
         DataError: the file is missing, or of another network.
     """
-    frozen = ", frozen" if config.frozen else ""
-    if config.backbone_weights is None:
-        return f"{config.backbone}, random weights (hmr.backbone_weights is null){frozen}"
-    return f"{config.backbone}, weights of {load_published(model.encoder, config.backbone_weights)}{frozen}"
+    return begin(model.encoder, config)
 
 
 def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int | Size) -> Hmr:

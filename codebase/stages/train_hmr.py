@@ -22,6 +22,7 @@ from codebase.data.scratch import near
 from codebase.errors import ConfigError, DataError
 from codebase.models.hmr import bodies_of, build, start_from
 from codebase.models.rotations import FACING_CAMERA, chordal_mean
+from codebase.published import hmr_file
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
 from codebase.training.budget import left
@@ -85,7 +86,7 @@ def run(
     model = whole_batch_norms(place(model, device))
     lesson = Lesson(section, model, arrays, train.store.box_mm).to(device)
     optimizer = optim.make(section, model)
-    weights = [] if section.backbone_weights is None else [section.backbone_weights]
+    weights = [path for path in (hmr_file(section),) if path is not None]
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
         loss, parts = lesson(prepare_images(section, batch, half_box_m=lesson.half_box_m))

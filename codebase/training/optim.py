@@ -30,12 +30,19 @@ def adam(config: TrainConfig, *modules: nn.Module, rates: Sequence[float] | None
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
 
 
-def make(config: HmrConfig, *modules: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser that the section names: `adam`, or plain SGD."""
+def make(config: HmrConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser that the section names, `adam` or plain SGD; `model.encoder` learns at `encoder_rate`."""
+    if config.optimizer == "adam" and config.encoder_rate == 1:
+        return adam(config, model)
+    encoder = model.get_submodule("encoder")
+    others = nn.ModuleList(part for name, part in model.named_children() if name != "encoder")
     if config.optimizer == "adam":
-        return adam(config, *modules)
-    params = [p for module in modules for p in module.parameters() if p.requires_grad]
-    return torch.optim.SGD(params, lr=config.learning_rate, weight_decay=config.weight_decay)
+        return adam(config, others, encoder, rates=(1.0, config.encoder_rate))
+    params = [p for p in others.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": params}]
+    if own := [p for p in encoder.parameters() if p.requires_grad]:
+        groups.append({"params": own, "lr": config.encoder_rate * config.learning_rate})
+    return torch.optim.SGD(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def step(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:

@@ -23,7 +23,7 @@ from codebase.config import (
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
 from codebase.failures import disk_is_full
 from codebase.paths import Paths
-from codebase.published import encoder_file, perceptual_file
+from codebase.published import encoder_file, hmr_file, perceptual_file
 from codebase.schedulers import require_scheduler
 from codebase.shared_data import require_same_data
 
@@ -68,6 +68,7 @@ def require_files():
             )
     perceptual_file(CONFIG.enc_dec)
     encoder_file(CONFIG.enc_dec)
+    hmr_file(CONFIG.hmr)
 
 
 def require_tree():
