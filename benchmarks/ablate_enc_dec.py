@@ -50,6 +50,7 @@ from codebase.training.view_errors import measure, ordered_pairs
 BASE = "as configured"
 # from the most promising on
 CANDIDATES: dict[str, dict[str, Any]] = {
+    "some colours by themselves": {"colour_spots": 6},
     "other colours for L_3d": {"pose_colours": 1.0},
     "a third view": {"views": 3},
     "consistency 0.1": {"consistency_weight": 0.1},

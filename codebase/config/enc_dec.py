@@ -61,6 +61,12 @@ class EncDecConfig(TrainConfig):
     colour_augmentation: float = Field(
         1.0, ge=0, description="strength of the change of colours that all views of a sample share; 0: none"
     )
+    colour_spots: int = Field(
+        0,
+        ge=0,
+        description="colours of the person, picked from its own pixels, half of which change by themselves, alike in "
+        "all views of a sample: hair apart from skin; where there are masks",
+    )
     foreground_weight: NonNegativeFloat = Field(1.0, description="loss on the person's pixels")
     background_weight: NonNegativeFloat = Field(0.1, description="loss on all other pixels")
     mask_weight: NonNegativeFloat = Field(0.1, description="loss of the predicted mask against the dataset's mask")
@@ -144,7 +150,15 @@ class EncDecConfig(TrainConfig):
                 f"enc_dec.batches {self.batches} come in groups of {group} images: make batch_size a multiple of "
                 f"{group} (x gpus x nodes), not {self.batch_size}"
             )
-        absent = ("colour_augmentation", "mirror", "pose_colours", "erase", "consistency_weight", "contrastive_weight")
+        absent = (
+            "colour_augmentation",
+            "colour_spots",
+            "mirror",
+            "pose_colours",
+            "erase",
+            "consistency_weight",
+            "contrastive_weight",
+        )
         asked = [name for name in absent if getattr(self, name)] + (["views"] if self.views != 2 else [])
         if asked:
             raise ValueError(

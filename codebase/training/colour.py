@@ -2,7 +2,8 @@
 
 Views, backgrounds and partner of a sample get the same linear map of colours about mid-grey, so the task (paint the
 person of one image from another angle) keeps its answer. Person and room may get maps of their own, told apart by
-the masks, so that a colour says nothing of the other.
+the masks, so that a colour says nothing of the other. A linear map keeps red hair close to skin, though; spots change
+some of a person's colours and leave the others, so that hair, skin and shirt come in any combination.
 """
 
 from __future__ import annotations
@@ -60,3 +61,42 @@ def _apply(
     flat = (images - 0.5).flatten(1, 3)
     mapped = torch.baddbmm(offset[:, None], flat, matrix.transpose(1, 2)) + 0.5
     return mapped.clamp_(0, 1).view_as(images)
+
+
+def random_spots(
+    images: Float[Tensor, "b h w 3"], masks: Float[Tensor, "b h w"], drawn: Float[Tensor, "b spots 7"]
+) -> Float[Tensor, "b spots 7"]:
+    """Colours of a person that are to change by themselves: each its centre, its shift and its width, RGB in [0, 1].
+
+    Args:
+        images: one view of each sample.
+        masks: of the person there; a sample with an empty mask gets shifts of zero.
+        drawn: uniform numbers in [0, 1): which of the person's pixels is the centre, whether it changes at all (half
+            of them do), how wide, how far it goes, and towards which colour.
+    """
+    # every row of the person counts alike, or hardly a centre would be hair
+    filled = (masks / masks.sum(dim=2, keepdim=True).clamp_min(1e-6)).flatten(1).cumsum(dim=1)
+    total = filled[:, -1:]
+    at = torch.searchsorted(filled, drawn[..., 0] * total, right=True).clamp_max(filled.shape[1] - 1)
+    centre = images.flatten(1, 2).gather(1, at[..., None].expand(-1, -1, 3))
+    changes = (drawn[..., 1:2] < 0.5) & (total[..., None] > 0)
+    width = 0.06 + 0.12 * drawn[..., 2:3]
+    shift = drawn[..., 3:4] * (drawn[..., 4:7] - centre)
+    return torch.cat([centre, torch.where(changes, shift, 0.0), width], dim=2)
+
+
+def recolour_spots(
+    images: Float[Tensor, "b images h w 3"], masks: Float[Tensor, "b images h w"], spots: Float[Tensor, "b spots 7"]
+) -> Float[Tensor, "b images h w 3"]:
+    """The images of each sample, those colours of the person (mask 1) shifted that lie near the spots of the sample.
+
+    Near is a Gaussian of the distance in RGB, brightness counting half: what is in the shade changes as well.
+    """
+    pixels = images.flatten(1, 3)
+    centre, shift, width = spots.split([3, 3, 1], dim=2)
+    here, there = (each - 0.5 * each.mean(dim=2, keepdim=True) for each in (pixels, centre))
+    # squared distances by products: the differences themselves would be nine times the images
+    square = here.square().sum(dim=2, keepdim=True) + there.square().sum(dim=2)[:, None]
+    distance = square - 2 * here @ there.transpose(1, 2)
+    near = torch.exp(-0.5 * distance / width.square().transpose(1, 2)) * masks.flatten(1)[..., None]
+    return (pixels + near @ shift).clamp_(0, 1).view_as(images)

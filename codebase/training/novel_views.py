@@ -13,7 +13,7 @@ from codebase.config import EncDecConfig
 from codebase.models.encoder_decoder import EncoderDecoder, Rendering, fuse, rotate
 from codebase.models.perceptual import PerceptualLoss
 from codebase.training import losses
-from codebase.training.colour import random_maps, recolour
+from codebase.training.colour import random_maps, random_spots, recolour, recolour_spots
 from codebase.training.image_losses import image_losses
 from codebase.training.in_plane import turned_in_plane
 from codebase.training.precision import autocast
@@ -53,11 +53,13 @@ class Pairs:
     third_counts: Bool[Tensor, "2 b"] | None = None
 
 
-def make_pairs(batch: Mapping[str, Tensor], colour_strength: float) -> Pairs:
+def make_pairs(batch: Mapping[str, Tensor], colour_strength: float, colour_spots: int = 0) -> Pairs:
     """Tensors of a ViewPairs batch, colours changed alike in all images of a sample."""
     count, names = len(batch["image"]), _views(batch)
     images = torch.stack([batch[view + kind] for kind in ("image", "background") for view in names], dim=1) / 255.0
     masks = torch.stack([batch[view + "mask"] for view in names], dim=1) / 255.0
+    if colour_spots > 0:
+        images = _spotted(images, masks, colour_spots)
     if colour_strength > 0:
         images = _recoloured(images, masks, batch, colour_strength)
     views = [images[:, index].permute(0, 3, 1, 2) for index in range(2 * len(names))]
@@ -110,6 +112,15 @@ def mirrored(batch: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
             changed[view + kind] = torch.where(chosen.view(-1, *[1] * (pixels.ndim - 1)), pixels.flip(2), pixels)
         changed[view + "R_world_im"] = mirror[:, :, None] * batch[view + "R_world_im"]
     return changed
+
+
+def _spotted(
+    images: Float[Tensor, "b images h w 3"], masks: Float[Tensor, "b views h w"], spots: int
+) -> Float[Tensor, "b images h w 3"]:
+    """Some colours of each person changed alike in all views; backgrounds stay."""
+    drawn, views = team().rand(len(images), spots, 7).to(images.device), masks.shape[1]
+    chosen = random_spots(images[:, 0], masks[:, 0], drawn)
+    return torch.cat([recolour_spots(images[:, :views], masks, chosen), images[:, views:]], dim=1)
 
 
 def _recoloured(
@@ -174,7 +185,7 @@ def learn_step(
         batch = mirrored(batch, config.mirror)
     if config.rotation_deg > 0:
         batch = turned_in_plane(batch, config.rotation_deg, _views(batch))
-    pairs = make_pairs(batch, config.colour_augmentation)
+    pairs = make_pairs(batch, config.colour_augmentation, config.colour_spots)
     views = 2 * len(pairs.partner)
     image, background, mask, known = (
         each[:views] for each in (pairs.image, pairs.background, pairs.mask, pairs.has_mask)

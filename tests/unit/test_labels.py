@@ -223,7 +223,7 @@ def test_a_points_digest_heeds_what_it_depends_on_and_no_more():
 # What of enc_dec says how it is trained; the rest shapes its encoder, and so the networks on images.
 TRAINING = {
     "name", "decay", "palette", "decoder_widths", "decoder_blocks", "batches", "rotation_deg", "swap_appearance",
-    "colour_augmentation", "foreground_weight", "background_weight", "mask_weight", "image_weight", "l1_share",
+    "colour_augmentation", "colour_spots", "foreground_weight", "background_weight", "mask_weight", "image_weight", "l1_share",
     "validation_pairs", "consistency_weight", "contrastive_weight", "views", "mirror", "pose_colours", "erase",
     "average_decay", "perceptual", "perceptual_weights", "perceptual_weight", "perceptual_norm", "ssim_weight",
     "edges_weight", "scales_weight", "encoder_weights",
