@@ -21,6 +21,8 @@ OTHER = {"slurm": "lsf", "lsf": "slurm", "cluster-generic": "slurm"}
 LSF_KEYS = ("LSF_CONFDIR", "LSB_SHAREDIR")
 BADMIN = "badmin showconf mbd"
 SECONDS = 60.0
+# of a job that LSF may still bring to its end; a lost host (UNKWN) may come back
+UNFINISHED = ("PEND", "RUN", "PROV", "WAIT", "PSUSP", "USUSP", "SSUSP", "UNKWN")
 # What a refused submission says, and what to change in the site file.
 REFUSALS = (
     (r"No such queue", "lsf_queue (`bqueues` lists those there are)"),
@@ -65,6 +67,16 @@ def refusal_hint(log: str) -> str:
                 ", and run\n            `python -m codebase profile NAME SITE.yaml` again; what is finished is kept"
             )
     return ""
+
+
+def still_runs(job: str) -> bool:
+    """Whether LSF says that it has not finished a job; no, where it says nothing."""
+    argv = ["bjobs", "-noheader", "-o", "stat", job]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.strip() in UNFINISHED
 
 
 def _mend(executor: str, absent: Sequence[str]) -> str:

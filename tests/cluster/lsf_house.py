@@ -50,8 +50,19 @@ class LsfHouse:
         self, name: str, *words: str, timeout: float = 600, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """`snakemake --profile NAME --configfile configs/tiny.yaml ...`."""
-        argv = [sys.executable, str(FACADE / "impatient.py"), "--profile", name, "--configfile", "configs/tiny.yaml"]
-        return self.run(*argv, *words, timeout=timeout, **environment)
+        return self.run(*self._argv(name), *words, timeout=timeout, **environment)
+
+    def start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
+        """The same in a process group of its own; what it says goes to `snakemake.log`."""
+        with (self.root / "snakemake.log").open("ab") as log:
+            return subprocess.Popen(
+                [*self._argv(name), *words], cwd=self.root, env=self.environment, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def _argv(self, name: str) -> list[str]:
+        argv = [sys.executable, str(FACADE / "impatient.py"), "--profile", name]
+        return [*argv, "--configfile", "configs/tiny.yaml"]
 
     def await_lost(self, seconds: float = 60) -> str:
         """The id of a lost job that Snakemake has asked for since."""

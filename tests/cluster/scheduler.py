@@ -177,8 +177,8 @@ def manager() -> Iterator[Manager]:
 
 @pytest.fixture(scope="module")
 def slurm(manager: Manager) -> Slurm:
-    """Slurm without an accounting database."""
-    return manager.ensure(accounting=False)
+    """Slurm without an accounting database; with one where POSEMILL_SLURM_ACCOUNTING says `yes`."""
+    return manager.ensure(accounting=os.environ.get("POSEMILL_SLURM_ACCOUNTING") == "yes")
 
 
 @pytest.fixture(scope="module")

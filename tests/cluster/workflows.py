@@ -82,14 +82,19 @@ class House:
 
     def processes(self, stage: str) -> list[psutil.Process]:
         """The processes `python -m codebase STAGE` that run in this house."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.cmdline()[1:4] == ["-m", "codebase", stage] and process.cwd() == str(self.root):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return running(self.root, stage)
+
+
+def running(root: Path, stage: str) -> list[psutil.Process]:
+    """The processes `python -m codebase STAGE` that run in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline()[1:4] == ["-m", "codebase", stage] and process.cwd() == str(root):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 def end(process: subprocess.Popen[bytes], patience: float = 60) -> None:

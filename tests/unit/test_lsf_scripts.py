@@ -2,9 +2,12 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 from conftest import REPOSITORY
+
+from codebase.schedulers import still_runs
 
 FACADE = REPOSITORY / "tests/cluster/lsf"
 GENERIC = REPOSITORY / "cluster_profiles/lsf-generic"
@@ -110,6 +113,28 @@ def test_a_refused_job_is_said_in_lsf_s_words(tmp_path):
     assert done.returncode == 1
     assert "bsub refused a job of rule crops: gpuu: No such queue. Job not submitted." in done.stderr
     assert "to mend" in done.stderr
+
+
+def test_a_bkill_that_takes_long_outlives_snakemake_s_patience(tmp_path):
+    """Snakemake kills the command after 2 seconds; what it cancels then would stay with LSF."""
+    path = commands(tmp_path, bkill='until [ -e go ]; do sleep 0.05; done; echo "$@" > calls; mv calls called')
+    assert call(tmp_path, GENERIC / "cancel.sh", "7", "8", path=path).returncode == 0
+    (tmp_path / "go").touch()
+    end = time.monotonic() + 60
+    while not (tmp_path / "called").is_file():
+        assert time.monotonic() < end, "bkill was killed"
+        time.sleep(0.05)
+    assert (tmp_path / "called").read_text() == "7 8\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "runs"), [("echo PEND", True), ("echo UNKWN", True), ("echo DONE", False), ("echo EXIT", False),
+                         ("echo 'Job <7> is not found' >&2; exit 255", False)],
+)  # fmt: skip
+def test_only_a_job_that_lsf_has_not_finished_is_waited_for_again(tmp_path, monkeypatch, answer, runs):
+    path = commands(tmp_path, bjobs=answer)
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+    assert still_runs("7") is runs
 
 
 @pytest.mark.parametrize("depth", [1, 2])

@@ -10,11 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+from snakemake.dag import DAG
 from snakemake.jobs import Job
 
 from codebase.config import points
 from codebase.failures import failed_logs, last_words, tail_since, wants_a_person
-from codebase.schedulers import refusal_hint
+from codebase.schedulers import refusal_hint, still_runs
 
 
 def forget_finished():
@@ -57,9 +58,24 @@ def try_no_error_again():
     Job.restart_times = property(restart_times)
 
 
+def find_running_jobs_again():
+    """After a killed Snakemake, lsf-generic waits for its jobs that still run, and does not submit them once more.
+
+    Snakemake's plugin does so by itself, but not with `rerun-incomplete`, under which it forgets the numbers of jobs.
+    """
+
+    def number(dag, job):
+        known = dag.workflow.persistence.external_jobids(job)
+        return next(filter(still_runs, known), None)
+
+    if "lsf-generic" in (getattr(workflow.executor_settings, "status_cmd", None) or ""):
+        DAG.incomplete_external_jobid = number
+
+
 if workflow.is_main_process:
     atexit.register(explain_refusal)
     try_no_error_again()
+    find_running_jobs_again()
 
 
 onerror:
