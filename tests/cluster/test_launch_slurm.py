@@ -182,6 +182,23 @@ def test_requeued_by_hand_it_goes_on_where_it_was(house):
     assert_undisturbed(house, "requeued")
 
 
+@pytest.mark.parametrize("via", ["sbatch", "submitit"])
+def test_preempted_it_comes_back_and_goes_on(house, via):
+    """A job of a better queue takes its node; the scheduler brings it back, under its own number."""
+    name = f"preempted_{via}"
+    (number,) = house.submit("--via", via, "--queue", "spare", *NEEDS, *house.prior(name))
+    with house.held(name):
+        wants = [f"--nodelist={house.job(number).node}", "--nodes=1", "--gpus=2", "--mem=50M", "--output=/dev/null"]
+        urgent = call("sbatch", "--parsable", "--partition=urgent", *wants, "--wrap=true").strip()
+        house.await_state(urgent, "RUNNING", "COMPLETING", "COMPLETED")
+    job = house.await_state(number, "COMPLETED")
+    assert job.restarts >= 1
+    said = house.root / ("results/logs" if via == "sbatch" else "results/logs/submitit")
+    (log,) = said.glob(f"launch-{number}.log" if via == "sbatch" else f"{number}_0_log.out")
+    assert "resuming at step" in log.read_text()
+    assert_undisturbed(house, name)
+
+
 def test_submitit_at_its_time_limit_saves_requeues_and_ends_alike(house):
     """A real limit of one minute: submitit is warned, the stage saves, the job comes back."""
     needs = ("--cores", "1", "--mem-mb", "3000", "--minutes", "1")
