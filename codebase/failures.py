@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# Snakemake copies the workflow's files there before it reads them
+CACHE = "Snakemake's own files lie in ~/.cache: export XDG_CACHE_HOME=/scratch/$USER/cache puts them elsewhere"
 _LAST_LINES = 8
 _TAIL_BYTES = 64 << 10
 
@@ -81,14 +83,22 @@ def last_words(logs: Iterable[Path]) -> str:
             others.append(log)
     blocks = [f"{text}\n{_where(found)}" for text, found in messages.items()] + stopped
     for log in others:
-        lines = last_lines(tail(log), _LAST_LINES) or ["(empty, or not there: the job ended before it began)"]
-        blocks.append("\n".join([_where([log]), *(f"    {line}" for line in lines)]))
+        text = tail(log)
+        lines = last_lines(text, _LAST_LINES) or ["(empty, or not there: the job ended before it began)"]
+        blocks.append("\n".join([_where([log]), *(f"    {line}" for line in lines), *_ended_on_a_full_disk(text)]))
     return "\n\n".join(blocks)
 
 
 def _where(logs: list[Path]) -> str:
     more = f" and {len(logs) - 1} more" if len(logs) > 1 else ""
     return f"A job failed; its log: {logs[0]}{more}"
+
+
+def _ended_on_a_full_disk(log: str) -> list[str]:
+    """What to add to a log that ends in a traceback of a full disk: Snakemake's own, which names no file."""
+    found = re.search(r"^OSError: \[Errno (\d+)\] (.*)\n*\Z", log, flags=re.MULTILINE)
+    said = disk_is_full(OSError(int(found[1]), found[2])) if found else ""
+    return [said, f"            {CACHE}"] if said else []
 
 
 def disk_is_full(error: BaseException, where: object = None) -> str:

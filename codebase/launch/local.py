@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from codebase.shared_data import MARKERS
 
 UP_TO_DATE = "Nothing to be done"
 EXIT_SIGNAL = 128
+_ROOM = 64 << 10
 
 
 def run_here(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
@@ -77,6 +79,7 @@ def run_dag(options: argparse.Namespace, config: Path, overrides: Sequence[str],
     print(shlex.join(argv), flush=True)
     if options.dry_run:
         return 0
+    _require_cache()
     code, logs, idle = follow([sys.executable, *argv[1:]], environment(), options.time_budget)
     if code:
         return _failed(code, logs)
@@ -180,6 +183,24 @@ def environment() -> dict[str, str]:
 def _restarted() -> bool:
     """Whether a scheduler runs this job again: what locked the folder is gone."""
     return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0 or os.environ.get("LSB_RESTART", "N").upper() == "Y"
+
+
+def _require_cache() -> None:
+    """Refuse to begin where Snakemake cannot copy the workflow's files: its own traceback would name no file."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snakemake"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_ROOM))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise UserError(
+            f"Snakemake cannot write its own files: {error.strerror}.",
+            where=folder,
+            expected="some kilobytes of room (quota -s, df -h)",
+            mend="free some, or put them elsewhere: export XDG_CACHE_HOME=/scratch/$USER/cache",
+        ) from None
 
 
 def _require_gpus(options: argparse.Namespace) -> None:

@@ -56,6 +56,15 @@ def test_the_schedulers_log_counts_where_the_jobs_own_is_empty(tmp_path, monkeyp
     assert failed_logs(said + said) == [Path("own.log")]
 
 
+def test_a_traceback_of_a_full_disk_says_what_to_change(tmp_path):
+    """Snakemake's own on a compute node, where the home is over its quota."""
+    found = log(tmp_path, "1.log", "Traceback:\n  self.file.close()\n\nOSError: [Errno 122] Disk quota exceeded\n\n")
+    said = last_words([found])
+    assert "the quota is used up" in said
+    assert "XDG_CACHE_HOME" in said.partition("to mend:")[2]
+    assert "to mend" not in last_words([log(tmp_path, "2.log", "OSError: [Errno 13] Permission denied: 'x'\n")])
+
+
 def test_full_disks_and_quotas():
     assert "the disk is full.\n  where:    a.h5" in disk_is_full(OSError(errno.ENOSPC, "No space", "a.h5"))
     assert "the quota is used up.\n  where:    b" in disk_is_full(OSError(errno.EDQUOT, "Disk quota exceeded"), "b")

@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from conftest import REPOSITORY
 from launching import tool
 
+from codebase.cli import main
 from codebase.launch import local
 from codebase.launch.job import Job
 from codebase.launch.signals import stop_dag
 from codebase.launch.submitit_ import submit_submitit
+from tests.small_disk import small_disk
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +37,22 @@ def test_failed_jobs_are_collected_from_what_snakemake_says(capfd):
 def test_nothing_to_do_is_said():
     argv = [sys.executable, "-c", "import sys; sys.stderr.write('Nothing to be done (all files are present).\\n')"]
     assert local.follow(argv, os.environ) == (0, [], True)
+
+
+def test_a_home_without_room_is_one_message(tmp_path, capsys, monkeypatch):
+    """Snakemake copies the workflow to ~/.cache before it reads it, and would end in a traceback."""
+    with small_disk(tmp_path, mib=1) as made:
+        if not made:
+            pytest.skip("no right to mount a small file system here")
+        with suppress(OSError):
+            (tmp_path / "mine").write_bytes(bytes(1 << 20))
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert main(["launch", "configs/mini.yaml", "results=/nowhere"]) == 2
+    said = capsys.readouterr().err
+    assert "error: Snakemake cannot write its own files: No space left on device." in said
+    assert f"where:    {tmp_path}/.cache/snakemake" in said
+    assert "export XDG_CACHE_HOME=" in said
 
 
 TELLS = "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75));"
