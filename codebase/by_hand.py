@@ -16,7 +16,7 @@ def train(config: Config) -> None:
     """Train hmr as the rule `train_hmr` does; an interrupted run resumes.
 
     Raises:
-        DataError: the indices, crops or bodies are not there yet.
+        DataError: the indices, crops or bodies (or the prior, with hmr.prior_weight) are not there yet.
     """
     paths = Paths(config)
     subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
@@ -26,8 +26,11 @@ def train(config: Config) -> None:
     _require([*inputs.values(), *crops], target=paths.index("train"))
     if bodies:
         _require(bodies, target=bodies[0])
+    prior = [paths.checkpoint("prior")] if config.hmr.prior_weight else []
+    if prior:
+        _require(prior, target=prior[0])
     run = importlib.import_module("codebase.stages.train_hmr").run
-    run(config, **inputs, crops=crops, bodies=bodies, output=paths.checkpoint("hmr"), budget_s=None)
+    run(config, **inputs, crops=crops, bodies=bodies, prior=prior, output=paths.checkpoint("hmr"), budget_s=None)
 
 
 def test(config: Config, model_file: Path) -> None:

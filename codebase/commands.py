@@ -74,8 +74,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "train_hmr": Command(
         "train bodies from images",
-        SPLITS | {"crops": Path, "bodies": Path, "body": Path, "output": Path},
-        lists=("crops", "bodies"),
+        SPLITS | {"crops": Path, "bodies": Path, "body": Path, "prior": Path, "output": Path},
+        lists=("crops", "bodies", "prior"),
+        optional=("prior",),
         trains=True,
     ),
     "predict": Command(

@@ -147,6 +147,9 @@ class CourseConfig(Section):
     data: CourseData
     preset: str = Field("eth2021", description="ours: configs/presets/NAME.yaml, whose section hmr is built on")
     hmr: dict[str, Any] = Field({}, description="ours: further keys of the section hmr (docs/config.md)")
+    prior: Path | None = Field(
+        None, description="ours: checkpoint of the stage train_prior, for hmr: {prior_weight: ...}"
+    )
     launch: CourseLaunch = CourseLaunch()
 
     def section(self, frames: int) -> HmrConfig:

@@ -14,7 +14,8 @@ from codebase.config import HmrConfig
 from codebase.data.course import CourseFrames
 from codebase.data.pixels import in_threads
 from codebase.errors import DataError
-from codebase.geometry import apply_affine, project
+from codebase.geometry import crop_intrinsics
+from codebase.models import projection
 from codebase.models.rotations import chordal_mean
 from codebase.skeleton import H36M
 from codebase.training.state import Batch
@@ -30,12 +31,12 @@ class CourseSamples:
     Args:
         frames: the rows.
         body: whose joints they have.
-        section: its `frame` says in which frame orientations are, its `places` whether joints are looked for.
+        section: its `frame` says in which frame orientations are.
         size: height and width of the crops, px.
     """
 
     def __init__(self, frames: CourseFrames, body: BodyArrays, section: HmrConfig, size: tuple[int, int]) -> None:
-        self.frames, self.size, self.places = frames, size, section.places
+        self.frames, self.size = frames, size
         self.kinematic, self.regressed = KinematicJoints(body), RegressedJoints(body)
         turned = section.frame == "im"
         self.R_cam_net = frames.R_cam_im if turned else np.broadcast_to(np.eye(3), (len(frames), 3, 3))
@@ -71,7 +72,7 @@ class CourseSamples:
 
     @torch.no_grad()
     def truth(self, rows: Rows) -> Batch:
-        """Bodies and root-centred joints of rows in the network's frame; places of joints where they are taught."""
+        """Bodies, root-centred joints and cameras (`projection.columns`) of rows, for the network's frame."""
         frames = self.frames
         betas, rotmats = self.bodies(rows)
         joints = self.joints(betas, rotmats).double().numpy()
@@ -82,12 +83,12 @@ class CourseSamples:
             "betas": betas, "rotmats": rotmats, "has_body": torch.from_numpy(frames.has_body[rows]),
             "joints_im_mm": torch.from_numpy((M_TO_MM * centred).astype(np.float32)),
         }  # fmt: skip
-        if self.places:
-            mine = frames.take(rows)
-            px = project(joints + mine.root_loc_m[:, None], mine.f_px, mine.c_px, mine.distortion)
-            half = np.array(self.size[::-1]) / 2
-            places = (apply_affine(mine.crop_from_image(self.size), px) + 0.5 - half) / half
-            batch["places"] = torch.from_numpy(places.astype(np.float32))
+        mine = frames.take(rows)
+        f_px, c_px = crop_intrinsics(mine.crop_from_image(self.size), mine.f_px, mine.c_px)
+        batch |= projection.columns(
+            turn=np.swapaxes(turn, 1, 2), root_m=joints[:, H36M.index("root")] + mine.root_loc_m, f_crop_px=f_px,
+            c_crop_px=c_px, size=self.size, distortion=mine.distortion,
+        )  # fmt: skip
         return batch
 
     def bodies(self, rows: Rows) -> tuple[Float[Tensor, "rows 10"], Float[Tensor, "rows 24 3 3"]]:

@@ -25,6 +25,7 @@ from codebase.errors import DataError
 from codebase.files import write_csv, write_json
 from codebase.models.hmr import build, restore, start_from
 from codebase.published import hmr_file
+from codebase.stages.train_hmr import prior_of
 from codebase.training import loop, optim
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.hmr_lesson import Lesson, prepare_images
@@ -33,7 +34,7 @@ from codebase.training.runtime import prepare
 from codebase.training.state import Batch, RunState, load_checkpoint, run_digest
 from codebase.training.team import team
 
-VERSION = 1
+VERSION = 2
 METRICS, MISSING = "metrics.json", "missing_images.csv"
 log = logging.getLogger("posemill.course")
 
@@ -55,6 +56,7 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
     """
     out, size = config.out_dir, (config.data.resy, config.data.resx)
     begin = find_model(model_file, out) if model_file else None
+    judge = prior_of(config.section(1), config.prior)
     device = prepare(runtime_of(config), config.section(1).seed)
     body = load_body(config.data.bm_path)
     section, samples = _read(config, body)
@@ -63,7 +65,7 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
     backbone = start_from(model, section)
     log.info("encoder: %s", backbone)
     model = whole_batch_norms(place(model, device))
-    lesson = Lesson(section, model, body, 2000.0).to(device)
+    lesson = Lesson(section, model, body, 2000.0, judge).to(device)
     optimizer = optim.make(section, model)
     batches = Frames(
         np.arange(len(samples["train"])), samples["train"].gather, batch_size=section.batch_size, seed=section.seed,
@@ -171,7 +173,10 @@ def _warn_of_overlap(config: CourseConfig) -> None:
 
 def _digest(config: CourseConfig, section: HmrConfig, samples: dict[str, CourseSamples], begin: Path | None) -> str:
     """12 hex digits that name this run: section, sizes, frames, body, weights, and what it begins from."""
-    files = [config.data.bm_path, *filter(None, (hmr_file(section), begin))]
+    files = [
+        config.data.bm_path,
+        *filter(None, (hmr_file(section), config.prior if section.prior_weight else None, begin)),
+    ]
     parts = [run_digest(section, version=VERSION, inputs=files), *(found.frames.digest for found in samples.values())]
     parts.append(f"{config.data.resy} {config.data.resx} {config.training.model_selection_metric}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

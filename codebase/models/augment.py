@@ -1,4 +1,4 @@
-"""Changes of an image under which the pose changes in a known way: mirror and roll."""
+"""Changes of an image under which the pose changes in a known way (mirror, roll, scale), or not at all (occlusion)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ Image = Float[Tensor, "batch 3 height width"]
 
 
 def roll_image(
-    image: Float[Tensor, "batch channels height width"], angle_rad: Float[Tensor, " batch"]
+    image: Float[Tensor, "batch channels height width"],
+    angle_rad: Float[Tensor, " batch"],
+    magnified: Float[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, "batch channels height width"]:
-    """Turn images about their centre, x towards y; the border repeats. Oblong crops show a square, too."""
-    cos, sin = angle_rad.cos(), angle_rad.sin()
+    """Turn images about their centre, x towards y, and magnify them; the border repeats.
+
+    Oblong crops show a square, too.
+    """
+    by = torch.ones_like(angle_rad) if magnified is None else magnified
+    cos, sin = angle_rad.cos() / by, angle_rad.sin() / by
     zero = torch.zeros_like(cos)
     back = torch.stack([torch.stack([cos, sin, zero], 1), torch.stack([-sin, cos, zero], 1)], 1)
     grid = F.affine_grid(back, list(image.shape), align_corners=False)
@@ -46,12 +52,6 @@ def mirror_rotations(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
     return rotation * sign[:, None] * sign
 
 
-def mirror_places(places: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 2"]:
-    """Places of the Human3.6M joints in a crop from -1 to 1, as the flipped image shows them."""
-    order = torch.tensor(H36M.mirrored, device=places.device)
-    return places[:, order] * torch.tensor([-1.0, 1.0], device=places.device)
-
-
 def mirror_some(
     image: Image,
     joints: Float[Tensor, "batch 17 3"],
@@ -64,3 +64,40 @@ def mirror_some(
         torch.where(chosen[:, None, None], mirror_joints(joints), joints),
         torch.where(chosen[:, None, None, None], mirrored(rotmats), rotmats),
     )
+
+
+OCCLUSION_NUMBERS = 7
+NOISE_CELLS = 16
+_SMALLEST, _LARGEST = 0.15, 0.5  # half sides of what hides, where the crop reaches from -1 to 1
+
+
+def occlude(
+    image: Image,
+    other: Image,
+    places: Float[Tensor, "batch joints 2"],
+    numbers: Float[Tensor, "batch 7"],
+    noise: Float[Tensor, "batch 3 cells cells"],
+    chosen: Bool[Tensor, " batch"],
+) -> Image:
+    """Hide a part of each of the chosen images: a rectangle or an ellipse near a joint, of noise or of another image.
+
+    Args:
+        image, other: the images, and what the hiding thing shows where it is no noise.
+        places: of the joints in the crop, which reaches from -1 to 1.
+        numbers: uniform in [0, 1): which joint, how far from it (2), half sides (2), of which form, what it shows.
+        noise: uniform in [0, 1), enlarged to the image.
+        chosen: which images.
+    """
+    height, width = image.shape[-2:]
+    joint = (numbers[:, 0] * places.shape[1]).long()
+    half = _SMALLEST + (_LARGEST - _SMALLEST) * numbers[:, 3:5]
+    # the joint itself is always hidden: the centre is off by less than 0.7 of the half sides
+    centre = places[torch.arange(len(places), device=places.device), joint] + half * (1.4 * numbers[:, 1:3] - 0.7)
+    y, x = ((torch.arange(n, device=image.device) + 0.5) * (2 / n) - 1 for n in (height, width))
+    off_x = ((x - centre[:, :1]) / half[:, :1]).abs()[:, None]
+    off_y = ((y - centre[:, 1:]) / half[:, 1:]).abs()[:, :, None]
+    inside = torch.where(
+        numbers[:, 5, None, None] < 0.5, torch.maximum(off_x, off_y) < 1, off_x.square() + off_y.square() < 1
+    )
+    thing = torch.where(numbers[:, 6, None, None, None] < 0.5, F.interpolate(noise, (height, width)), other)
+    return torch.where((inside & chosen[:, None, None])[:, None], thing, image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,15 +15,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from codebase.body.arrays import BodyArrays, load_body
-from codebase.config import Config
+from codebase.config import Config, HmrConfig
 from codebase.data.batches import CropStore, Frames, Rows, in_turn
 from codebase.data.bodies import bodies_in_im
 from codebase.data.index import read_index
 from codebase.data.scratch import near
 from codebase.errors import ConfigError, DataError
+from codebase.geometry import crop_intrinsics, world_to_camera
+from codebase.models import projection
 from codebase.models.hmr import bodies_of, build, start_from
+from codebase.models.prior import AnyPrior
 from codebase.models.rotations import FACING_CAMERA, chordal_mean
 from codebase.published import hmr_file
+from codebase.stages.train_smpl import frozen_prior
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
 from codebase.training.budget import left
@@ -33,7 +38,7 @@ from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
 
-VERSION = 2
+VERSION = 3
 log = logging.getLogger("posemill.train_hmr")
 PIXELS = ("image", "background", "mask", "joints_im_mm", "has_mask")
 
@@ -47,6 +52,7 @@ def run(
     bodies: list[Path],
     body: Path,
     output: Path,
+    prior: Sequence[Path] = (),
     budget_s: float | None = None,
 ) -> None:
     """Train the network; its checkpoint's `extra` holds the crops' size and the mean body in the mean pose.
@@ -58,6 +64,7 @@ def run(
         bodies: {dataset}/truth/S{n}.h5 of those subjects; without any, only joints are learned from.
         body: body file in SMPL layout.
         output: runs/{name}/model_{steps}.pt.
+        prior: the checkpoint of train_prior that `hmr.prior_weight` asks for, or nothing.
         budget_s: seconds after which to save and leave with OutOfTimeError.
 
     Raises:
@@ -70,6 +77,7 @@ def run(
             "Crops are turned towards the root, whose place is given.", where="hmr.frame, hmr.root",
             expected="im and given; camera and estimated are for course data (docs/course.md)",
         )  # fmt: skip
+    judge = prior_of(section, *prior)
     device = prepare(config.runtime, section.seed)
     copies = near(crops, config.runtime.scratch)
     train, val = (Samples.load(copies, index, bodies) for index in (index_train, index_val))
@@ -84,9 +92,9 @@ def run(
     model = build(section, train.store.size, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
     log.info("encoder: %s", start_from(model, section))
     model = whole_batch_norms(place(model, device))
-    lesson = Lesson(section, model, arrays, train.store.box_mm).to(device)
+    lesson = Lesson(section, model, arrays, train.store.box_mm, judge).to(device)
     optimizer = optim.make(section, model)
-    weights = [path for path in (hmr_file(section),) if path is not None]
+    weights = [*filter(None, [hmr_file(section)]), *(prior if judge else ())]
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
         loss, parts = lesson(prepare_images(section, batch, half_box_m=lesson.half_box_m))
@@ -113,6 +121,24 @@ def run(
     )
 
 
+def prior_of(section: HmrConfig, checkpoint: Path | None = None) -> AnyPrior | None:
+    """The trained prior, at rest, where the section's `prior_weight` asks for it.
+
+    Raises:
+        ConfigError: it does, and no checkpoint is named.
+        DataError: the checkpoint is missing, or none of a prior.
+    """
+    if not section.prior_weight:
+        return None
+    if checkpoint is None:
+        raise ConfigError(
+            f"hmr.prior_weight is {section.prior_weight}, but no prior is named.", where="hmr.prior_weight",
+            expected="a checkpoint of train_prior: --prior of train-hmr, or the key `prior` of a course config",
+            mend="name it, or set hmr.prior_weight to 0",
+        )  # fmt: skip
+    return frozen_prior(checkpoint)[0]
+
+
 def _labelled(store: CropStore, subjects: tuple[int, ...] | None) -> Rows:
     """Rows that may be learned from: joints are known, and the subject's labels may be used."""
     mine = np.ones(len(store), bool) if subjects is None else np.isin(store.subject, subjects)
@@ -128,12 +154,13 @@ def _labelled(store: CropStore, subjects: tuple[int, ...] | None) -> Rows:
 
 @dataclass(frozen=True)
 class Samples:
-    """Crops of a split, and their true bodies (im frame) where there are any."""
+    """Crops of a split, their true bodies (im frame) where there are any, and columns of their cameras."""
 
     store: CropStore
     has_body: Bool[Tensor, " rows"]
     betas: Float[Tensor, "rows 10"]
     rotmats: Float[Tensor, "rows 24 3 3"]
+    cameras: dict[str, Tensor]
 
     @classmethod
     def load(cls, crops: list[Path], index: Path, bodies: list[Path]) -> Samples:
@@ -144,12 +171,22 @@ class Samples:
         rotmats = torch.eye(3).repeat(len(store), 24, 1, 1)
         has_body[known] = True
         betas[known], rotmats[known] = torch.from_numpy(found.betas), torch.from_numpy(found.rotmats)
-        return cls(store, has_body, betas, rotmats)
+        return cls(store, has_body, betas, rotmats, cameras_of(store))
 
     def gather(self, rows: np.ndarray) -> Batch:
         """Pixels (uint8), joints and bodies of rows."""
         own = {"has_body": self.has_body[rows], "betas": self.betas[rows], "rotmats": self.rotmats[rows]}
-        return self.store.gather(rows, PIXELS) | own
+        return self.store.gather(rows, PIXELS) | own | {name: value[rows] for name, value in self.cameras.items()}
+
+
+def cameras_of(store: CropStore) -> dict[str, Tensor]:
+    """Columns of the crops' cameras, for joints about the root in the im frame (`projection.columns`)."""
+    root_mm = world_to_camera(store.root_world_mm[:, None], store.R, store.T_mm)[:, 0]
+    f_px, c_px = crop_intrinsics(store.crop_from_image, store.f_px, store.c_px)
+    return projection.columns(
+        turn=store.R @ np.swapaxes(store.R_world_im, 1, 2), root_m=MM_TO_M * root_mm, f_crop_px=f_px, c_crop_px=c_px,
+        size=(store.size, store.size),
+    )  # fmt: skip
 
 
 def mean_body(train: Samples, body: BodyArrays) -> tuple[Float[Tensor, "24 3 3"], Float[Tensor, "10"]]:

@@ -9,6 +9,7 @@ import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from codebase.body.arrays import BodyArrays
 from codebase.body.joints import KinematicJoints, RegressedJoints
@@ -16,6 +17,8 @@ from codebase.body.model import BodyLayer
 from codebase.config import HmrConfig
 from codebase.models import augment
 from codebase.models.hmr import Hmr, bodies_of
+from codebase.models.prior import AnyPrior
+from codebase.models.projection import PREFIX, Cameras
 from codebase.skeleton import H36M
 from codebase.training.colour import random_maps, recolour
 from codebase.training.precision import autocast
@@ -27,30 +30,56 @@ UNIT_M = 0.1  # losses on points count 100 mm as one
 
 
 def prepare_images(section: HmrConfig, batch: Batch, *, training: bool = True, half_box_m: float = 1.0) -> Batch:
-    """Float images in [0, 1]; in training in other colours, before other backgrounds, mirrored and rolled.
+    """Float images in [0, 1]; in training recoloured, before other backgrounds, mirrored, rolled, scaled, part hidden.
 
-    `places` of the batch are where the crop (which reaches from -1 to 1) shows the joints; a batch without them gets
-    those of a weak perspective, of a crop that shows `half_box_m` on each side of the root.
+    The batch's cameras (`projection.columns`) say where the crop, which reaches from -1 to 1, shows joints: `places`.
+    A batch without any gets those of a crop that shows `half_box_m` on each side of the root from far away.
     """
-    prepared = {name: batch[name] for name in ("has_body", "betas")}
     joints, rotmats = batch["joints_im_mm"] * MM_TO_M, batch["rotmats"]
-    places = batch["places"] if "places" in batch else joints[..., :2] / half_box_m
-    if not training:
+    cameras = Cameras.of(batch, count=len(joints), half_box_m=half_box_m)
+    if training:
+        image = _channels_first(_recoloured(section, batch))
+        image, joints, rotmats, cameras = _moved(section, image, joints, rotmats, cameras)
+    else:
         image = _channels_first(batch["image"].float() / 255)
-        return prepared | {"image": image, "joints_m": joints, "rotmats": rotmats, "places": places}
+    places = cameras.project(joints)
+    if training and section.occlusion:
+        image = _occluded(section, image, batch, places)
+    known = {name: batch[name] for name in ("has_body", "betas")} | cameras.columns()
+    return known | {"image": image, "joints_m": joints, "rotmats": rotmats, "places": places}
+
+
+def _moved(
+    section: HmrConfig, image: Tensor, joints: Tensor, rotmats: Tensor, cameras: Cameras
+) -> tuple[Tensor, Tensor, Tensor, Cameras]:
+    """Images mirrored, rolled and magnified, and poses and cameras with them."""
     device, count, crew = joints.device, len(joints), team()
-    image = _channels_first(_recoloured(section, batch))
     if section.flip:
         flipped = (crew.rand(count) < section.flip).to(device)
         image, joints, rotmats = augment.mirror_some(image, joints, rotmats, flipped)
-        places = torch.where(flipped[:, None, None], augment.mirror_places(places), places)
+        cameras = cameras.mirrored(flipped.float())
+    angle, factor = torch.zeros(count, device=device), None
     if section.turn_rad:
         angle = (crew.randn(count) * section.turn_rad).to(device)
         turn = augment.roll_matrix(angle)
         rotmats = torch.cat([(turn @ rotmats[:, 0])[:, None], rotmats[:, 1:]], dim=1)
-        image = augment.roll_image(image, angle)
-        joints, places = joints @ turn.transpose(1, 2), places @ turn[:, :2, :2].transpose(1, 2)
-    return prepared | {"image": image, "joints_m": joints, "rotmats": rotmats, "places": places}
+        joints, cameras = joints @ turn.transpose(1, 2), cameras.rolled(turn)
+    if section.scale:
+        factor = (crew.randn(count).clamp(-2, 2) * section.scale).exp().to(device)
+        cameras = cameras.scaled(factor)
+    if section.turn_rad or factor is not None:
+        image = augment.roll_image(image, angle, factor)
+    return image, joints, rotmats, cameras
+
+
+def _occluded(section: HmrConfig, image: Tensor, batch: Batch, places: Tensor) -> Tensor:
+    """Some images with a part of the person hidden by noise, or by a piece of another sample's room (or image)."""
+    crew, count, device = team(), len(image), image.device
+    chosen = (crew.rand(count) < section.occlusion).to(device)
+    numbers = crew.rand(count, augment.OCCLUSION_NUMBERS).to(device)
+    noise = crew.rand(count, 3, augment.NOISE_CELLS, augment.NOISE_CELLS).to(device)
+    other = _channels_first(crew.roll(batch.get("background", batch["image"])).float() / 255)
+    return augment.occlude(image, other, places, numbers, noise, chosen)
 
 
 def _recoloured(section: HmrConfig, batch: Batch) -> Float[Tensor, "batch height width 3"]:
@@ -84,11 +113,24 @@ def _channels_first(image: Float[Tensor, "batch height width 3"]) -> Float[Tenso
 
 
 class Lesson(torch.nn.Module):
-    """The losses of HMR on a batch. Points come without building meshes: a subset of vertices, drawn once, is exact."""
+    """The losses of HMR on a batch. Points come without building meshes: a subset of vertices, drawn once, is exact.
 
-    def __init__(self, section: HmrConfig, model: Hmr, body: BodyArrays, box_mm: float) -> None:
+    Args:
+        section: the config.
+        model: the network.
+        body: its vertices and joints are compared.
+        box_mm: what a crop shows, at the root's distance.
+        prior: trained, at rest; judges bodies where `prior_weight` asks for it.
+    """
+
+    def __init__(
+        self, section: HmrConfig, model: Hmr, body: BodyArrays, box_mm: float, prior: AnyPrior | None = None
+    ) -> None:
         super().__init__()
         self.section, self.model, self.half_box_m = section, model, MM_TO_M * box_mm / 2
+        self.prior = prior if section.prior_weight else None
+        if section.prior_weight and prior is None:
+            raise ValueError("hmr.prior_weight asks for a prior")
         # what training calls; a plain attribute, for the wrapped network holds the same weights again
         self.__dict__["watched"] = team().wrap(model, Hmr.__call__)
         self.kinematic, self.regressed = KinematicJoints(body), RegressedJoints(body)
@@ -138,6 +180,8 @@ class Lesson(torch.nn.Module):
         share = 0.5 ** torch.arange(times - 1, -1, -1.0, device=estimates.device)
         weight = (share / share.sum() / count).repeat_interleave(count)
         given = {name: batch[name] for name in ("betas", "rotmats", "joints_m", "has_body")}
+        if section.joints_2d_weight:
+            given |= {name: value for name, value in batch.items() if name == "places" or name.startswith(PREFIX)}
         parts = self._parts(
             estimates.flatten(0, 1), {k: v.repeat(times, *[1] * (v.ndim - 1)) for k, v in given.items()}
         )
@@ -171,6 +215,12 @@ class Lesson(torch.nn.Module):
             "rotations": torch.where(known > 0, turned, 0.1 * stray),
             "betas": torch.where(known > 0, shape, lean),
         }
+        if self.section.joints_2d_weight:
+            cameras = Cameras.of(batch, count=len(joints), half_box_m=self.half_box_m)
+            shown = cameras.project(joints, weak=self.section.projection == "weak")
+            parts["joints_2d"] = self.half_box_m * (shown - batch["places"]).norm(dim=2).mean(dim=1) / UNIT_M
+        if self.prior is not None:
+            parts["prior"] = F.softplus(-self.prior(rotmats, betas))
         return parts | self._of_the_course(vertices - true_vertices, rotmats, batch["rotmats"], known)
 
     def _of_the_course(

@@ -24,6 +24,7 @@ from codebase.course.samples import CourseSamples
 from codebase.course.train import train
 from codebase.errors import DataError, OutOfTimeError
 from codebase.files import read_json
+from codebase.models.projection import Cameras
 from tests.course import course_tree, rewrite_npz, write_yaml
 from tests.people import BODY
 
@@ -282,6 +283,13 @@ def test_a_frozen_encoder_and_an_estimated_root(tree, tmp_path):
     )
 
 
+def shown(samples: CourseSamples, rows: np.ndarray) -> np.ndarray:
+    """The true joints' places in the crops, from -1 to 1."""
+    truth = samples.truth(rows)
+    cameras = Cameras.of(truth, count=len(rows), half_box_m=1.0)
+    return cameras.project(truth["joints_im_mm"] / 1000).double().numpy()
+
+
 def test_answers_that_are_the_truth_have_no_error(tree):
     """Exact places and true bodies: no vertex error, and the estimated root is the true one."""
     from codebase.config import HmrConfig
@@ -294,7 +302,7 @@ def test_answers_that_are_the_truth_have_no_error(tree):
     samples = CourseSamples(frames, body, HmrConfig(root="estimated"), (32, 32))
     rows = np.arange(len(frames))
     betas, rotmats = samples.bodies(rows)
-    places = samples.truth(rows)["places"].double().numpy()
+    places = shown(samples, rows)
     root = root_from_places(samples.joints(betas, rotmats).double().numpy(), frames.rays(places, (32, 32)))
     figures = Figures(samples, BodyLayer(body))
     figures.add(rows, Answers(betas[None], rotmats[None], root))

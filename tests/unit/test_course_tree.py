@@ -20,6 +20,7 @@ from codebase.data.course import read_course
 from codebase.data.human36m import Meta, parse_folder, read_frame, read_meta
 from codebase.errors import ConfigError, DataError
 from codebase.geometry import apply_affine, project
+from codebase.models.projection import Cameras
 from codebase.paths import Paths
 from codebase.stages import extract
 from tests.course import course_tree, dataset, rewrite_npz
@@ -122,9 +123,10 @@ def test_places_and_rays_are_inverse(home):
     samples = CourseSamples(frames, load_body(BODY), HmrConfig(places=True), (40, 24))
     truth = samples.truth(np.arange(12))
     joints = samples.joints(*samples.bodies(np.arange(12))).double().numpy() + frames.root_loc_m[:, None]
-    rays = frames.rays(truth["places"].double().numpy(), (40, 24))
+    places = Cameras.of(truth, count=12, half_box_m=1.0).project(truth["joints_im_mm"] / 1000)
+    rays = frames.rays(places.double().numpy(), (40, 24))
     assert np.abs(rays - joints[..., :2] / joints[..., 2:]).max() < 1e-6
-    assert truth["places"].abs().max() < 1
+    assert places.abs().max() < 1
 
 
 def test_the_im_frame_looks_at_the_middle_of_the_box(home):

@@ -265,3 +265,14 @@ def test_fitted_bodies_are_asked_for_where_they_are_wanted(in_house, sections, f
     assert learned_from in training
     every = set(re.findall(r"codebase fit-bodies .* --every (\d+)", done.stdout))
     assert every == ({"1"} if fitted == 14 else {"4"} if fitted else set())
+
+
+@pytest.mark.parametrize("weight", [0, 0.1])
+def test_the_image_network_waits_for_the_prior_where_it_listens_to_it(in_house, weight):
+    words = ("-n", "-p", "--until", "train_hmr", "--configfile", "configs/mini.yaml", "--config")
+    done = in_house("snakemake", *words, f"hmr={{prior_weight: {weight}}}")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert ("train_prior" in counts(said)) == (weight > 0)
+    (command,) = (line for line in said.splitlines() if "codebase train-hmr" in line)
+    assert ("--prior results/mini/runs/prior/" in command) == (weight > 0)

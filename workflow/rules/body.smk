@@ -3,7 +3,7 @@
 INPUTS: the body file, {root}/index_{train,val}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl,
         {bodies}/S{subject}.h5 where the dataset has them; the masks of the dataset tree
 OUTPUTS: {root}/bodies/S{subject}.h5 (fit_bodies.use), {root}/runs/{prior.name}/model_{steps}.pt, {root}/runs/{smpl.name}/model_{steps}.pt, {root}/runs/{hmr.name}/model_{steps}.pt
-Steps: train_prior -> train_smpl; fit_bodies -> train_hmr
+Steps: train_prior -> train_smpl; fit_bodies -> train_hmr (and train_prior, with hmr.prior_weight)
 """
 
 if fitted_files(TEST):
@@ -100,8 +100,11 @@ rule train_hmr:
         index_val=PATHS.index("val"),
         crops=each(PATHS.crops, TRAIN),
         bodies=label_files(TRAIN),
+        prior=hmr_prior(),
         body=CONFIG.dataset.body,
-        checked=gate("crops", subjects=TRAIN) + gate_of_labels(TRAIN),
+        checked=gate("crops", subjects=TRAIN)
+        + gate_of_labels(TRAIN)
+        + gate_of_hmr_prior(),
     output:
         checkpoint=PATHS.checkpoint("hmr"),
     log:
@@ -120,5 +123,5 @@ rule train_hmr:
         "Train the image-to-body network with its iterative regressor."
     shell:
         "python -m codebase train-hmr --config {input.config:q} --index-train {input.index_train:q}"
-        " --index-val {input.index_val:q} --crops {input.crops:q} --bodies {input.bodies:q} --body {input.body:q}"
-        " --output {output.checkpoint:q} --time-budget {resources.runtime}m 2> {log:q}"
+        " --index-val {input.index_val:q} --crops {input.crops:q} --bodies {input.bodies:q} --prior {input.prior:q}"
+        " --body {input.body:q} --output {output.checkpoint:q} --time-budget {resources.runtime}m 2> {log:q}"

@@ -48,6 +48,16 @@ def there_is(kind):
     return wanted.get(kind, True)
 
 
+def hmr_prior():
+    """The prior that train_hmr listens to; nothing where it does not."""
+    return [PATHS.checkpoint("prior")] if CONFIG.hmr.prior_weight else []
+
+
+def gate_of_hmr_prior():
+    """Of that prior."""
+    return gate("prior") if hmr_prior() else []
+
+
 def gate_of_labels(subjects):
     """Of the bodies of which train_hmr learns."""
     return gate("fitted" if PATHS.fits_bodies else "bodies", subjects=subjects)
