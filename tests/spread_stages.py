@@ -68,6 +68,7 @@ def main() -> None:
     own = {
         "enc_dec": splits | {"crops": crops},
         "pose": splits | {"embeddings": latents},
+        "image_pose": splits | {"crops": crops},
         "prior": {"body": BODY},
         "smpl": splits | {"crops": crops, "embeddings": latents, "prior": paths.checkpoint("prior"), "body": BODY},
         "hmr": splits | {"crops": crops, "bodies": [paths.truth(s) for s in subjects], "body": BODY},

@@ -17,7 +17,7 @@ from codebase.models.prior import Prior
 from codebase.training.state import load_checkpoint, save_checkpoint
 from tests.people import make_people
 
-STAGES = ("enc_dec", "pose", "prior", "smpl", "hmr")
+STAGES = ("enc_dec", "pose", "image_pose", "prior", "smpl", "hmr")
 QUIET = {"log_every": 1, "validate_every": 2, "save_every": 100, "warmup_steps": 1, "steps": 4, "batch_size": 8}
 SECTIONS = {
     "enc_dec": QUIET
@@ -25,6 +25,7 @@ SECTIONS = {
        "appearance": 4, "palette": 3, "norm": "group", "precision": "fp32",
        "consistency_weight": 0.5, "validation_pairs": 8},
     "pose": QUIET | {"hidden": 32, "dropout": 0.0},
+    "image_pose": QUIET | {"start": "scratch", "hidden": 32, "dropout": 0.0, "precision": "fp32"},
     "prior": QUIET | {"width": 32, "count": 100, "generated": 0.4, "batch_size": 10},
     "smpl": QUIET | {"width": 32, "dropout": 0.0, "silhouette_from": 1, "silhouette_samples": 2},
     # batch norms all over: they look at the whole batch
