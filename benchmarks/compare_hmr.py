@@ -100,13 +100,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[], metavar="VARIANT.key=value", dest="settings")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--prior", type=Path, help="checkpoint for hmr.prior_weight, default the run's own")
     parser.add_argument("--embedding", type=Path, help="folder of benchmarks.ablate_smpl, default {root}/ablate_smpl")
     options = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     config = read_config(options.config, options.overrides)
     limit_threads(config.runtime.threads)
     folder = options.output or Paths(config).root / "compare_hmr"
-    settings, bench = parse_settings(options.settings), Bench(config)
+    settings, bench = parse_settings(options.settings), Bench(config, options.prior)
     for seed in options.seeds:
         for name in options.variants:
             bench.run(changed(config, name, seed, settings.get(name, {})), folder / f"{name}_seed{seed}")
@@ -156,8 +157,9 @@ class Judged:
 class Bench:
     """What all runs share: data, true bodies, the body."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, prior: Path | None = None) -> None:
         self.config, self.paths = config, Paths(config)
+        self.prior = prior or self.paths.checkpoint("prior")
 
     @cached_property
     def layer(self) -> BodyLayer:
@@ -201,7 +203,7 @@ class Bench:
             train_hmr.run(
                 config, index_train=self.paths.index("train"), index_val=self.paths.index("val"),
                 crops=[self.paths.crops(s) for s in subjects], bodies=[self.paths.truth(s) for s in subjects],
-                body=config.dataset.body, output=output,
+                body=config.dataset.body, output=output, prior=[self.prior] if config.hmr.prior_weight else [],
             )  # fmt: skip
             mine["done"] = True
         finally:
