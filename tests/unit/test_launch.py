@@ -177,11 +177,28 @@ def test_gpu_of_a_slurm_site():
     ],
 )
 def test_train_sh_passes_words_on(words):
+    said = train_sh(*words)
+    assert "#SBATCH --partition=local\n" in said
+    assert said.rstrip().endswith("configs/mini.yaml pose.steps=3")
+
+
+@pytest.mark.parametrize(
+    ("via", "mark"),
+    [("local", "--configfile configs/mini.yaml"), ("bsub", '#BSUB -gpu "num=1"'), ("sbatch", "#SBATCH --gpus=1"),
+     ("submitit", "# submitit name='posemill-mini'")],
+)  # fmt: skip
+def test_train_sh_without_a_config_is_the_miniature(via, mark):
+    said = train_sh(via, "--no-venv", "--dry-run")
+    assert mark in said
+    assert "configs/mini.yaml" in said
+
+
+def train_sh(*words):
+    """What `bash train.sh` prints."""
     done = subprocess.run(
         ["bash", "train.sh", *words],
         cwd=REPOSITORY, env=os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "#SBATCH --partition=local\n" in done.stdout
-    assert done.stdout.rstrip().endswith("configs/mini.yaml pose.steps=3")
+    return done.stdout
