@@ -12,11 +12,13 @@ from torch.nn import functional as F
 
 from codebase.config import HmrConfig
 from codebase.errors import DataError
+from codebase.models.attention import AttentionRegressor
 from codebase.models.backbones import LiteStages, Size, begin, make_encoder
 from codebase.models.regressors import IterativeRegressor, JoinedRegressor, bodies_of
 from codebase.models.resnet import IMAGENET
 from codebase.skeleton import H36M
 
+Regressor = IterativeRegressor | JoinedRegressor | AttentionRegressor
 __all__ = ["Hmr", "IterativeRegressor", "Places", "bodies_of", "build", "restore", "start_from"]
 
 
@@ -39,7 +41,7 @@ class Places(nn.Module):
         self.merge = nn.Conv2d(width, width, 3, padding=1)
         self.attend = nn.Conv2d(width, maps, 1)
         self.see = nn.Conv2d(width, seen, 1)
-        self.length = maps * (2 + seen)
+        self.maps, self.length = maps, maps * (2 + seen)
 
     def forward(
         self, stages: Sequence[Float[Tensor, "batch _ _ _"]]
@@ -59,6 +61,13 @@ class Places(nn.Module):
             centres = attention @ grid
             seen = attention @ values.float().flatten(2).transpose(1, 2)
         return centres, torch.cat([centres.flatten(1), seen.flatten(1)], dim=1)
+
+    def apart(
+        self, centres: Float[Tensor, "batch maps 2"], vector: Float[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch maps numbers"]:
+        """What `forward` gives, a row a map: its centre and what is seen there."""
+        seen = vector[:, 2 * self.maps :].unflatten(1, (self.maps, -1))
+        return torch.cat([centres, seen], dim=2)
 
 
 class Hmr(nn.Module):
@@ -84,13 +93,17 @@ class Hmr(nn.Module):
         self.encoder = make_encoder(section, size)
         self.encoder.requires_grad_(not section.frozen)
         last = self.encoder.channels[-1]
-        self.narrow = nn.Conv2d(last, 64, 1) if section.features == "grid" else None
+        attends = section.regressor == "attention"
+        self.narrow = nn.Conv2d(last, 64, 1) if section.features == "grid" and not attends else None
         self.places = Places(self.encoder.channels) if section.places else None
         cells = [-(-side * section.enlarge // self.encoder.stride) for side in size]
-        length = (64 * cells[0] * cells[1] if self.narrow is not None else last) + (
-            self.places.length if self.places is not None else 0
-        )
-        self.regressor = _regressor(section, length, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
+        count, mean = cells[0] * cells[1], {"mean_rotmats": mean_rotmats, "mean_betas": mean_betas}
+        if attends:
+            self.regressor: Regressor = _attention(section, (last, count), self.places, **mean)
+        else:
+            length = 64 * count if self.narrow is not None else last
+            length += self.places.length if self.places is not None else 0
+            self.regressor = _regressor(section, length, **mean)
         for name, values in zip(("pixel_mean", "pixel_deviation"), IMAGENET, strict=True):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.train()  # modules begin in training mode, a frozen encoder, too
@@ -110,13 +123,17 @@ class Hmr(nn.Module):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             stages = self.encoder(self._normalised(image))
-        narrow = stages[-1].mean(dim=(2, 3)) if self.narrow is None else self.narrow(stages[-1]).flatten(1)
-        centres, parts = image.new_zeros(len(image), 0, 2), [narrow.float()]
+        centres, seen = image.new_zeros(len(image), 0, 2), image.new_zeros(len(image), 0)
         if self.places is not None:
             centres, seen = self.places(stages)
-            parts.append(seen)
-        with torch.autocast(image.device.type, enabled=False):
-            raw = self.regressor(torch.cat(parts, dim=1))
+        if isinstance(self.regressor, AttentionRegressor):
+            with torch.autocast(image.device.type, enabled=False):
+                places = None if self.places is None else self.places.apart(centres, seen)
+                raw = self.regressor(stages[-1].float().flatten(2).transpose(1, 2), places)
+        else:
+            narrow = stages[-1].mean(dim=(2, 3)) if self.narrow is None else self.narrow(stages[-1]).flatten(1)
+            with torch.autocast(image.device.type, enabled=False):
+                raw = self.regressor(torch.cat([narrow.float(), seen], dim=1))
         return raw, centres[:, : len(H36M)]
 
     def _normalised(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 _ _"]:
@@ -128,6 +145,14 @@ class Hmr(nn.Module):
         if self.normalisation == "plain":
             return (image - 0.5) * 4
         return (image - self.get_buffer("pixel_mean")) / self.get_buffer("pixel_deviation")
+
+
+def _attention(section: HmrConfig, cells: Size, places: Places | None, **mean: Tensor) -> AttentionRegressor:
+    each = (0, 0) if places is None else (places.length // places.maps, places.maps)
+    return AttentionRegressor(
+        cells, each, width=section.width, iterations=section.iterations, dropout=section.dropout,
+        rotation=section.rotation, each_joint=section.queries == "joints", **mean,
+    )  # fmt: skip
 
 
 def _regressor(section: HmrConfig, length: int, **mean: Tensor) -> IterativeRegressor | JoinedRegressor:
