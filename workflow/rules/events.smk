@@ -64,12 +64,16 @@ def find_running_jobs_again():
     Snakemake's plugin does so by itself, but not with `rerun-incomplete`, under which it forgets the numbers of jobs.
     """
 
-    def number(dag, job):
-        known = dag.workflow.persistence.external_jobids(job)
-        return next(filter(still_runs, known), None)
+    forgets = DAG.incomplete_external_jobid
 
-    if "lsf-generic" in (getattr(workflow.executor_settings, "status_cmd", None) or ""):
-        DAG.incomplete_external_jobid = number
+    def number(dag, job):
+        # known only now: while the workflow is read there is no executor yet
+        settings = dag.workflow.executor_settings
+        if "lsf-generic" not in (getattr(settings, "status_cmd", None) or ""):
+            return forgets(dag, job)
+        return next(filter(still_runs, dag.workflow.persistence.external_jobids(job)), None)
+
+    DAG.incomplete_external_jobid = number
 
 
 if workflow.is_main_process:
