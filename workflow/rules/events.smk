@@ -71,7 +71,9 @@ def find_running_jobs_again():
         settings = dag.workflow.executor_settings
         if "lsf-generic" not in (getattr(settings, "status_cmd", None) or ""):
             return forgets(dag, job)
-        return next(filter(still_runs, dag.workflow.persistence.external_jobids(job)), None)
+        return next(
+            filter(still_runs, dag.workflow.persistence.external_jobids(job)), None
+        )
 
     DAG.incomplete_external_jobid = number
 
