@@ -16,6 +16,7 @@ _PART = re.compile(r"(?P<metric>[a-z_]+/[a-z0-9_]+)/(?P<part>act_\d\d_\w+|S\d+|j
 _BOUND = re.compile(r"_ci95_(?:low|high)\b")
 _SWEPT = re.compile(r"(?P<of>[a-z0-9_-]+?)_(?P<metric>(?:n_|pa_)?mpjpe_mm)")
 _FACING = re.compile(r"(?P<metric>(?:smpl|hmr)/(?:mean_body_)?pve_mm)/facing_(?P<degrees>\d{3})")
+_CORRECTION = re.compile(r"(?P<key>.+)/iteration_(?P<number>\d+)")
 _OF_WAYS = re.compile(r"prior/(?P<name>\w+)/(?P<way>\w+)")
 
 BASELINES = {
@@ -165,6 +166,9 @@ def meaning(key: str) -> str:
     if key.startswith(FITTED):
         base = meaning(key.removeprefix(FITTED))
         return base and f"against fitted bodies, not true ones: {base}"
+    if after := _CORRECTION.fullmatch(key):
+        base = meaning(after["key"])
+        return base and f"after correction {after['number']}: {base}"
     _, _, name = key.partition("/")
     if name in MEANINGS:
         return MEANINGS[name][1]
@@ -185,6 +189,7 @@ def number(key: str, value: object) -> str:
     """A metric's value with as many digits as its unit deserves."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
+    key = key.partition("/iteration_")[0]
     digits = {"mm": 1, "db": 2, "m2": 5, "deg": 1}.get(key.rsplit("_", 1)[-1])
     if digits is None and float(value).is_integer():
         return f"{int(value):,}".replace(",", "\u202f")

@@ -34,7 +34,8 @@ from codebase.stages._representation import representation_figures
 from codebase.training.notes import sources
 from codebase.training.state import load_checkpoint
 
-VERSION = 5
+VERSION = 6
+CORRECTION = "/iteration_"  # behind it the number of the correction, from 1
 log = logging.getLogger("posemill.evaluate")
 M_TO_MM = 1000.0
 _KEY = ("subject", "action", "subaction", "camera", "frame")
@@ -135,10 +136,12 @@ def _vertex_figures(
 ) -> dict[str, float]:
     """Figures that need true bodies: vertex errors, also by where people face, and how wrong that is."""
     errors, here = vertex_errors(file, known, truth, layer), rows.take(known)
+    corrections = {name: float(values.mean()) for name, values in errors.items() if CORRECTION in name}
+    errors = {name: values for name, values in errors.items() if CORRECTION not in name}
     facing_deg = metrics.facing_deg(truth.rotmats[:, 0].astype(np.float64), file["frames/R_world_im"][:][known])
     found = groups.summarise(errors | figures.by_facing(errors, facing_deg), here)
     found |= groups.summarise(figures.heading_errors(file, known, facing_deg), here)
-    return found | figures.in_bins(errors, facing_deg)
+    return found | figures.in_bins(errors, facing_deg) | corrections
 
 
 def prior_figures(checkpoint: Path) -> dict[str, float]:
@@ -212,13 +215,18 @@ def vertex_errors(
 ) -> dict[str, PerSample]:
     """Vertex errors of smpl, hmr and the mean body in the mean pose, pelvis joints brought together.
 
-    PVE and PA-PVE in mm; v2v_l2 in m^2 is the mean over vertices and coordinates with the root's place given.
+    PVE and PA-PVE in mm; v2v_l2 in m^2 is the mean over vertices and coordinates with the root's place given. Of hmr
+    also after each correction.
     """
     sources = {
         "smpl/{}": _read(file, "smpl/{}", known),
         "hmr/{}": _read(file, "hmr/{}", known),
         "mean": _read(file, "baseline/smpl_{}", np.zeros(len(known), int), shared=True),
     }
+    if "hmr/earlier/betas" in file:
+        betas, rotmats = (file[f"hmr/earlier/{name}"][:][:, known] for name in ("betas", "rotmats"))
+        each = [*map(Bodies, betas, rotmats), sources["hmr/{}"]]
+        sources |= {f"hmr/{{}}{CORRECTION}{number}": one for number, one in enumerate(each, start=1)}
     parts: dict[str, list[PerSample]] = {}
     for start in range(0, len(known), _CHUNK):
         here = slice(start, start + _CHUNK)
@@ -243,6 +251,9 @@ def _compare(
     pve_mm = M_TO_MM * metrics.pve(predicted, target)
     pa_pve_mm = M_TO_MM * metrics.pa_mpjpe(predicted, target)
     v2v_l2_m2 = metrics.v2v_l2(predicted, target)
+    if CORRECTION in name:
+        yield from [(name.format("pve_mm"), pve_mm), (name.format("v2v_l2_m2"), v2v_l2_m2)]
+        return
     if name != "mean":
         yield from [
             (name.format("pve_mm"), pve_mm),

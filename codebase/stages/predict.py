@@ -40,7 +40,7 @@ from codebase.training.runtime import prepare
 from codebase.training.state import Checkpoint, load_checkpoint
 from codebase.training.view_errors import measure, ordered_pairs, paint
 
-VERSION = 3
+VERSION = 4
 FORMAT = "posemill.predictions"
 log = logging.getLogger("posemill.predict")
 
@@ -92,7 +92,8 @@ def run(
     found_latents = (*latents_of(subjects, index.key), mirrored_of(subjects, index.key))
     latents = dict(zip(names, map(torch.from_numpy, found_latents), strict=True))
     predictor = Predictor(store, latents, layer, device, batch_size)
-    bodies = {"smpl": predictor.smpl(found["smpl"]), "hmr": predictor.hmr(found["hmr"])}
+    from_images, earlier = predictor.hmr(found["hmr"])
+    bodies = {"smpl": predictor.smpl(found["smpl"]), "hmr": from_images}
     with create_h5(output, format_name=FORMAT) as file:
         _write_frames(file, index, store)
         file.attrs["checkpoints"] = json.dumps(
@@ -104,6 +105,9 @@ def run(
         file["pose/joints_im_mm"] = predictor.pose(found["pose"])
         for name, bodies_found in bodies.items():
             bodies_found.write(file, f"{name}/")
+        if earlier:
+            for name, parts in zip(("rotmats", "betas"), zip(*earlier, strict=True), strict=True):
+                file[f"hmr/earlier/{name}"] = torch.stack(parts).numpy()
         _write_baseline(file, found, layer)
         _write_novel_views(file, place(net, device), trained.config["precision"], store, config)
     rows = camera_frame(bodies["hmr"], store, layer)
@@ -141,8 +145,8 @@ class Predictor:
         raw = self._each(lambda rows: body_of(head, *(each[rows].to(self.device) for each in codes)).cpu())
         return self._bodies(raw)
 
-    def hmr(self, found: Checkpoint) -> Predicted:
-        """Bodies of the network on images."""
+    def hmr(self, found: Checkpoint) -> tuple[Predicted, list[tuple[Tensor, Tensor]]]:
+        """Bodies of the network on images, and rotations and betas after each correction but the last."""
         size, shape = self.store.size, found.extra.get("size", torch.tensor(self.store.size)).flatten().tolist()
         if set(shape) != {size}:
             trained = " x ".join(map(str, shape))
@@ -160,9 +164,10 @@ class Predictor:
         def answer(rows: Int64[ndarray, " batch"]) -> Tensor:
             image = as_image(self.store.gather(rows, ("image",))["image"].to(self.device))
             with autocast(found.config["precision"], self.device):
-                return model(image)[0][-1].cpu()
+                return model(image)[0].transpose(0, 1).cpu()
 
-        return self._bodies(self._each(answer))
+        *earlier, last = self._each(answer).unbind(dim=1)
+        return self._bodies(last), [bodies_of(one) for one in earlier]
 
     @torch.inference_mode()
     def _each(self, answer: Callable[[Int64[ndarray, " batch"]], Tensor]) -> Tensor:

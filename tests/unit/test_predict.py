@@ -251,6 +251,7 @@ def test_truth_scores_zero(people: People, predicted: Path, tmp_path: Path) -> N
         turned = bodies.rotmats.copy()
         turned[:, 0] = np.diag([-1.0, 1, -1]) @ turned[:, 0]  # faces the other way
         file["hmr/rotmats"][:] = turned
+        file["hmr/earlier/betas"][:], file["hmr/earlier/rotmats"][0] = bodies.betas, bodies.rotmats
     found = measured(people, copy, people.truth(9, 11), tmp_path / "m.json")
     assert found["pose/mpjpe_mm"] == 0
     assert found["smpl/pve_mm"] < 0.01
@@ -258,6 +259,10 @@ def test_truth_scores_zero(people: People, predicted: Path, tmp_path: Path) -> N
     assert found["hmr/pve_mm"] > 50
     assert found["hmr/pa_pve_mm"] < 0.01
     assert found["hmr/v2v_l2_m2"] > 1e-3
+    assert found["hmr/pve_mm/iteration_1"] < 0.01 < found["hmr/pve_mm/iteration_2"]
+    assert found["hmr/pve_mm/iteration_3"] == found["hmr/pve_mm"]
+    assert found["hmr/v2v_l2_m2/iteration_3"] == found["hmr/v2v_l2_m2"] != found["hmr/v2v_l2_m2/iteration_2"]
+    assert not any("iteration" in name for name in found if not name.startswith("hmr/"))
     assert found["smpl/mean_body_pve_mm"] > 50
     assert found["smpl/mean_body_pve_mm"] == found["hmr/mean_body_pve_mm"]
 

@@ -1,0 +1,148 @@
+"""Claim: each ingredient of the image-to-body network earns its place, and its later corrections help.
+
+    python -m benchmarks.ablate_hmr CONFIG [key=value ...] [--only NAME ...] [--seeds 0 1 2] [--results DIR] [--prior F]
+
+Trains the stage train_hmr of CONFIG, and again with each of its ingredients taken away or a candidate added, on the
+index, crops and true bodies of a finished run of CONFIG (or of the one that data_from names), and measures on the
+validation and the test split. What CONFIG has already is not added again, and what it lacks is not taken away.
+
+A run lies in {results}/{variant}_seed{n}, default {root}/ablate_hmr; it is resumed where it stopped, and left alone
+where it is done. Tables of all finished runs of these seeds are then in table.md and table.json: the figures, and the
+error after each correction. Settings are chosen on the validation rows; the test rows tell what the chosen are worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ablate_enc_dec import BASE, cell, slug
+from benchmarks.compare_hmr import Bench
+from codebase.config import Config, read_config, validate_config
+from codebase.files import read_json, write_json, write_text
+from codebase.paths import Paths
+from codebase.processes import limit_threads
+
+# from the most promising on
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "attention, one token": {"regressor": "attention"},
+    "attention, a token a joint": {"regressor": "attention", "queries": "joints", "width": 256},
+    "joints in 2D": {"joints_2d_weight": 1.0},
+    "occlusion": {"occlusion": 0.5},
+    "deeper encoder": {"blocks": (2, 2, 2, 2)},
+    "wider encoder": {"widths": (48, 96, 192, 384)},
+    "prior 0.01": {"prior_weight": 0.01},
+    "scale 0.1": {"scale": 0.1},
+    "ImageNet's Lite0": {"backbone": "efficientnet_lite0", "encoder_rate": 0.1, "enlarge": 2},
+    "joints in 2D, weak perspective": {"joints_2d_weight": 1.0, "projection": "weak"},
+    "prior 0.1": {"prior_weight": 0.1},
+    "v2v L1": {"v2v_l1_weight": 5.0},
+}
+TAKEN_AWAY: dict[str, dict[str, Any]] = {
+    "no places": {"places": False, "places_weight": 0.0},
+    "one correction": {"iterations": 1},
+    "loss on the last correction": {"supervise": "last"},
+    "no flip": {"flip": 0.0},
+    "no turn": {"turn_rad": 0.0},
+    "no colour changes": {"colour": 0.0},
+    "no other backgrounds": {"background": 0.0},
+    "pooled features": {"features": "pooled"},
+    "regressor of 2018": {"style": "hmr2018"},
+    "axis-angle": {"rotation": "axis_angle"},
+    "no loss on joints": {"joints_weight": 0.0},
+    "no loss on vertices": {"vertices_weight": 0.0},
+    "no loss on rotations": {"rotations_weight": 0.0},
+    "no loss on betas": {"betas_weight": 0.0},
+}
+VARIANTS: dict[str, dict[str, Any]] = {BASE: {}} | CANDIDATES | TAKEN_AWAY
+# of the table: key, heading, digits
+COLUMNS = (("pve_mm", "PVE", 1), ("pa_pve_mm", "PA-PVE", 1), ("mpjpe_mm", "MPJPE", 1), ("v2v_l2_m2", "v2v_l2, m²", 5))
+SPLITS = ("val", "test")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, metavar="CONFIG")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--results", type=Path, help="folder, default {root}/ablate_hmr")
+    parser.add_argument("--prior", type=Path, help="checkpoint for hmr.prior_weight, default the run's own")
+    options = parser.parse_intermixed_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    config = read_config(options.config, options.overrides)
+    limit_threads(config.runtime.threads)
+    folder, bench = options.results or Paths(config).root / "ablate_hmr", Bench(config, options.prior)
+    for seed in options.seeds:
+        for name in options.only:
+            changed = variant(config, name, seed)
+            if changed is not None:
+                bench.run(changed, folder / changed.hmr.name)
+                print(report(config, folder, options.seeds), flush=True)
+
+
+def variant(config: Config, name: str, seed: int) -> Config | None:
+    """The config of a variant; None where it would change nothing."""
+    section = config.hmr.model_dump() | VARIANTS[name]
+    if name != BASE and section == config.hmr.model_dump():
+        return None
+    section |= {"seed": seed, "name": f"{slug(name)}_seed{seed}"}
+    return validate_config(Config, config.model_dump() | {"hmr": section}, where=name)
+
+
+def report(config: Config, folder: Path, seeds: Sequence[int]) -> str:
+    """Write table.md and table.json of all variants of this config that are done, and return the tables."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in VARIANTS:
+        for changed in (variant(config, name, seed) for seed in seeds):
+            done = None if changed is None else folder / changed.hmr.name / "figures.json"
+            if done is not None and done.is_file():
+                found.setdefault(name, []).append(read_json(done))
+    write_json(folder / "table.json", {"base": config.hmr.model_dump(mode="json"), "seeds": list(seeds), "runs": found})
+    text = f"{table(found)}\n{corrections(found)}"
+    write_text(folder / "table.md", text)
+    return text
+
+
+def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """A row a variant: what it changes, and means over seeds, with their deviation where there are several."""
+    shown = [(f"{split}/{key}", f"{split} {heading}", digits) for split in SPLITS for key, heading, digits in COLUMNS]
+    heads = ["variant", "changed", *(heading for _, heading, _ in shown), "core minutes"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for runs in list(found.values())[:1]:  # the same for all, of the training bodies alone
+        known = [(f"{split}/mean_body/{key}", digits) for split in SPLITS for key, _, digits in COLUMNS]
+        cells = [cell([runs[0][key]], digits, 1) for key, digits in known]
+        lines.append(f"| the mean body |  | {' | '.join(cells)} |  |")
+    for name, runs in found.items():
+        changes = ", ".join(f"{key} {value}" for key, value in VARIANTS[name].items())
+        cells = [cell([run[key] for run in runs], digits, 1) for key, _, digits in shown]
+        lines.append(f"| {name} | {changes} | {' | '.join(cells)} | {_minutes(runs)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _minutes(runs: Sequence[Mapping[str, Any]]) -> str:
+    return cell([run["cpu_minutes"] for run in runs], 1, 1)
+
+
+def corrections(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """A row a variant: the PVE on validation after each correction, mm."""
+    counts = [_count(run) for runs in found.values() for run in runs]
+    numbers = range(1, max(counts, default=0) + 1)
+    heads = [f"val PVE after {number}" for number in numbers]
+    lines = [f"| variant | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name, runs in found.items():
+        keys = [f"val/pve_mm/iteration_{number}" for number in numbers]
+        cells = [cell([run[key] for run in runs if key in run], 1, 1) for key in keys]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _count(run: Mapping[str, Any]) -> int:
+    return sum(key.startswith("val/pve_mm/iteration_") for key in run)
+
+
+if __name__ == "__main__":
+    main()
