@@ -57,6 +57,9 @@ class ImagePoseConfig(TrainConfig):
     dropout: float = Field(0.3, ge=0, lt=1, description="in its hidden layers")
     members: PositiveInt = Field(1, description="such networks whose poses are averaged")
     colour: NonNegativeFloat = Field(0.5, description="augmentation: strength of changes of colour, as in enc_dec")
+    colour_spots: int = Field(
+        0, ge=0, description="augmentation: colours of the person changed by themselves, as in enc_dec"
+    )
     background: float = Field(0.5, ge=0, le=1, description="augmentation: share of people put before other backgrounds")
     flip: float = Field(
         0.5,

@@ -11,7 +11,7 @@ from torch import Tensor
 from codebase.config import ImagePoseConfig
 from codebase.models import augment
 from codebase.training import losses
-from codebase.training.colour import random_maps, recolour
+from codebase.training.colour import random_maps, random_spots, recolour, recolour_spots
 from codebase.training.novel_views import as_image
 from codebase.training.precision import autocast
 from codebase.training.state import Batch
@@ -58,7 +58,7 @@ def _in_a_room(
     batch: Batch, section: ImagePoseConfig
 ) -> tuple[Float[Tensor, "b 3 size size"], Float[Tensor, "b 3 size size"]]:
     """Person and room in colours of their own; some people before another sample's wall."""
-    if not section.colour and not section.background:
+    if not (section.colour or section.colour_spots or section.background):
         return as_image(batch["image"]), as_image(batch["background"])
     crew, count = team(), len(batch["image"])
     moved = (crew.rand(count) < section.background).to(batch["mask"].device) & batch["has_mask"]
@@ -66,6 +66,10 @@ def _in_a_room(
     wall = torch.where(moved[:, None, None, None], elsewhere, batch["background"])
     pixels = torch.stack([batch["image"], wall], dim=1).float() / 255
     mask = batch["mask"].float() / 255
+    inside = torch.stack([mask, torch.zeros_like(mask)], dim=1)
+    if section.colour_spots:
+        drawn = crew.rand(count, section.colour_spots, 7).to(mask)
+        pixels = recolour_spots(pixels, inside, random_spots(pixels[:, 0], mask, drawn))
     person, room = (
         tuple(map(crew.mine, random_maps(crew.size * count, section.colour, crew.generator))) for _ in range(2)
     )
@@ -73,7 +77,6 @@ def _in_a_room(
     # without a mask, person and room cannot be told apart: one map for both
     matrix = torch.where(known[:, None, None], room[0], person[0]).to(mask)
     offset = torch.where(known[:, None], room[1], person[1]).to(mask)
-    inside = torch.stack([mask, torch.zeros_like(mask)], dim=1)
     image, wall = recolour(pixels, inside, (person[0].to(mask), person[1].to(mask)), (matrix, offset)).unbind(1)
     image = torch.where(moved[:, None, None, None], torch.lerp(wall, image, mask[..., None]), image)
     return image.permute(0, 3, 1, 2), wall.permute(0, 3, 1, 2)

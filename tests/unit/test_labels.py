@@ -223,7 +223,8 @@ def test_a_points_digest_heeds_what_it_depends_on_and_no_more():
 # What of enc_dec says how it is trained; the rest shapes its encoder, and so the networks on images.
 TRAINING = {
     "name", "decay", "palette", "decoder_widths", "decoder_blocks", "batches", "rotation_deg", "swap_appearance",
-    "colour_augmentation", "colour_spots", "foreground_weight", "background_weight", "mask_weight", "image_weight", "l1_share",
+    "colour_augmentation", "colour_spots", "foreground_weight", "background_weight", "mask_weight", "image_weight",
+    "l1_share",
     "validation_pairs", "consistency_weight", "contrastive_weight", "views", "mirror", "pose_colours", "erase",
     "average_decay", "perceptual", "perceptual_weights", "perceptual_weight", "perceptual_norm", "ssim_weight",
     "edges_weight", "scales_weight", "encoder_weights",
@@ -337,6 +338,17 @@ def test_where_nobody_is_image_and_background_change_alike():
     image, background, _ = augmented(batch, ImagePoseConfig(colour=1.0, background=0.0, flip=0.0, roll_rad=0))
     assert torch.allclose(image[:, :, 0], background[:, :, 0], atol=1e-6)
     assert (image[:, :, 8] - background[:, :, 8]).abs().mean() > 0.05
+
+
+def test_spots_change_people_alone():
+    batch = sample()
+    torch.manual_seed(0)
+    only_spots = ImagePoseConfig(colour=0, colour_spots=4, background=0, flip=0, roll_rad=0)
+    image, background, _ = augmented(batch, only_spots)
+    changed = (image.permute(0, 2, 3, 1) * 255 - batch["image"]).abs().amax(dim=3) > 0.5
+    assert changed[batch["mask"] > 0].float().mean() > 0.02
+    assert not changed[batch["mask"] == 0].any()
+    torch.testing.assert_close(background.permute(0, 2, 3, 1) * 255, batch["background"].float())
 
 
 def test_a_mirrored_image_has_a_mirrored_pose():
