@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,25 @@ from codebase.files import read_json, write_json, write_text
 from codebase.paths import Paths
 from codebase.processes import limit_threads
 
+
+@dataclass(frozen=True)
+class Times:
+    """A change that depends on the config: each number of a list, so many times as large."""
+
+    factor: float
+
+    def __str__(self) -> str:
+        return f"x {self.factor}"
+
+
 # from the most promising on
 CANDIDATES: dict[str, dict[str, Any]] = {
     "attention, one token": {"regressor": "attention"},
     "attention, a token a joint": {"regressor": "attention", "queries": "joints", "width": 256},
     "joints in 2D": {"joints_2d_weight": 1.0},
     "occlusion": {"occlusion": 0.5},
-    "deeper encoder": {"blocks": (2, 2, 2, 2)},
-    "wider encoder": {"widths": (48, 96, 192, 384)},
+    "deeper encoder": {"blocks": Times(2)},
+    "wider encoder": {"widths": Times(1.5)},
     "prior 0.01": {"prior_weight": 0.01},
     "scale 0.1": {"scale": 0.1},
     "ImageNet's Lite0": {"backbone": "efficientnet_lite0", "encoder_rate": 0.1, "enlarge": 2},
@@ -86,11 +98,19 @@ def main() -> None:
 
 def variant(config: Config, name: str, seed: int) -> Config | None:
     """The config of a variant; None where it would change nothing."""
-    section = config.hmr.model_dump() | VARIANTS[name]
+    section = config.hmr.model_dump() | changes(config, name)
     if name != BASE and section == config.hmr.model_dump():
         return None
     section |= {"seed": seed, "name": f"{slug(name)}_seed{seed}"}
     return validate_config(Config, config.model_dump() | {"hmr": section}, where=name)
+
+
+def changes(config: Config, name: str) -> dict[str, Any]:
+    """What a variant changes of the section."""
+    return {
+        key: tuple(round(value.factor * n) for n in getattr(config.hmr, key)) if isinstance(value, Times) else value
+        for key, value in VARIANTS[name].items()
+    }
 
 
 def report(config: Config, folder: Path, seeds: Sequence[int]) -> str:
@@ -98,13 +118,20 @@ def report(config: Config, folder: Path, seeds: Sequence[int]) -> str:
     found: dict[str, list[dict[str, Any]]] = {}
     for name in VARIANTS:
         for changed in (variant(config, name, seed) for seed in seeds):
-            done = None if changed is None else folder / changed.hmr.name / "figures.json"
-            if done is not None and done.is_file():
-                found.setdefault(name, []).append(read_json(done))
+            if changed is not None and (known := _figures(changed, folder)):
+                found.setdefault(name, []).append(known)
     write_json(folder / "table.json", {"base": config.hmr.model_dump(mode="json"), "seeds": list(seeds), "runs": found})
     text = f"{table(found)}\n{corrections(found)}"
     write_text(folder / "table.md", text)
     return text
+
+
+def _figures(config: Config, folder: Path) -> dict[str, Any]:
+    """Of a variant's finished run; empty where there is none, or one of another schedule."""
+    done, section = folder / config.hmr.name / "figures.json", config.hmr
+    known = read_json(done) if done.is_file() else {}
+    schedule = {"steps": section.steps, "batch": section.batch_size, "rate": section.learning_rate}
+    return known if schedule.items() <= known.items() else {}
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -117,9 +144,9 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         cells = [cell([runs[0][key]], digits, 1) for key, digits in known]
         lines.append(f"| the mean body |  | {' | '.join(cells)} |  |")
     for name, runs in found.items():
-        changes = ", ".join(f"{key} {value}" for key, value in VARIANTS[name].items())
+        changed = ", ".join(f"{key} {value}" for key, value in VARIANTS[name].items())
         cells = [cell([run[key] for run in runs], digits, 1) for key, _, digits in shown]
-        lines.append(f"| {name} | {changes} | {' | '.join(cells)} | {_minutes(runs)} |")
+        lines.append(f"| {name} | {changed} | {' | '.join(cells)} | {_minutes(runs)} |")
     return "\n".join(lines) + "\n"
 
 
