@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,16 +96,19 @@ def kept_still(process: psutil.Process) -> Iterator[None]:
 
 
 @contextmanager
-def slowed(process: psutil.Process, run: Path) -> Iterator[None]:
-    """Let a process run a fiftieth of the time, until it says that it stops or is gone."""
+def slowed(process: psutil.Process, run: Path, age_s: float) -> Iterator[None]:
+    """Let a process run a fiftieth of the time until it is so old, says that it stops, or is gone."""
     over = threading.Event()
 
     def hinder() -> None:
         with suppress(psutil.NoSuchProcess):
+            born = process.create_time()
             while not over.is_set() and '"stopped"' not in (run / "progress.json").read_text():
                 process.suspend()
                 over.wait(0.98)
                 process.resume()
+                if time.time() - born > age_s:
+                    break
                 over.wait(0.02)
 
     thread = threading.Thread(target=hinder)
