@@ -44,7 +44,7 @@ from codebase.files import read_json, write_json, write_text
 from codebase.models.hmr import Hmr, bodies_of, restore
 from codebase.paths import Paths
 from codebase.processes import limit_threads
-from codebase.stages import evaluate, train_hmr
+from codebase.stages import train_hmr
 from codebase.training.novel_views import as_image
 from codebase.training.precision import autocast, pick_device, place
 from codebase.training.smpl_lesson import joints_about_root_m
@@ -185,7 +185,7 @@ class Bench:
         for name, judged in self.splits.items():
             answers = answers_of(model, checkpoint.config["precision"], judged)
             found |= {f"{name}/{key}": value for key, value in measured(answers, judged.truth, self.layer).items()}
-            mean = measured([mean_of(checkpoint, len(judged.rows))], judged.truth, self.layer)
+            mean = measured([mean_of(checkpoint)], judged.truth, self.layer)
             found |= {f"{name}/mean_body/{key}": value for key, value in mean.items()}
         write_json(done, found)
         log.info("%s: %s", folder.name, {k: round(v, 4) for k, v in found.items() if k.startswith("val/v2v")})
@@ -226,43 +226,53 @@ def answers_of(model: Hmr, precision: str, judged: Judged) -> list[Bodies]:
     return [Bodies(betas.numpy(), rotmats.numpy()) for rotmats, betas in each]
 
 
-def mean_of(checkpoint: Checkpoint, count: int) -> Bodies:
-    """What knows no image: the mean shape and pose of the bodies that were learned from, for every row."""
-    rotmats, betas = (checkpoint.extra[f"mean_{name}"].float() for name in ("rotmats", "betas"))
-    return Bodies(betas.expand(count, 10).numpy(), rotmats.expand(count, 24, 3, 3).numpy())
+def mean_of(checkpoint: Checkpoint) -> Bodies:
+    """What knows no image: the mean shape and pose of the bodies that were learned from."""
+    return Bodies(*(checkpoint.extra[f"mean_{name}"].float()[None].numpy() for name in ("betas", "rotmats")))
 
 
 def measured(answers: Sequence[Bodies], truth: Bodies, layer: BodyLayer) -> dict[str, float]:
-    """Means over rows: v2v_l2 and PVE after each correction; after the last one PA-PVE and errors of joints, too."""
+    """Means over rows: v2v_l2 and PVE after each correction; after the last one PA-PVE and errors of joints, too.
+
+    An answer of a single body is one for every row.
+    """
     found: dict[str, list[np.ndarray]] = {}
     for rows in in_turn(np.arange(len(truth)), CHUNK):
         true = truth.take(rows)
-        target, given = evaluate.vertices_m(layer, true), placed_m(layer, true)
+        target = Meshes.of(layer, true)
         for number, answer in enumerate(answers, start=1):
-            vertices, squared = (
-                evaluate.vertices_m(layer, answer.take(rows)),
-                placed_m(layer, answer.take(rows)) - given,
-            )
-            here = {
-                "v2v_l2_m2": np.square(squared).mean(axis=(1, 2)),
-                "pve_mm": M_TO_MM * metrics.pve(vertices, target),
-            }
+            mine = answer if len(answer) == 1 else answer.take(rows)
+            meshes = Meshes.of(layer, mine)
+            squared = metrics.v2v_l2(meshes.placed_m, target.placed_m)
+            here = {"v2v_l2_m2": squared, "pve_mm": M_TO_MM * metrics.pve(meshes.about_m, target.about_m)}
             for key, values in here.items():
                 found.setdefault(f"{key}/iteration_{number}", []).append(values)
-        here |= {"v2v_l2_m2_pelvis_given": metrics.v2v_l2(vertices, target)}
-        here |= {"pa_pve_mm": M_TO_MM * metrics.pa_mpjpe(vertices, target)}
-        joints, true_joints = (joints_mm(layer, one) for one in (answers[-1].take(rows), true))
+        about = np.broadcast_to(meshes.about_m, target.about_m.shape)
+        here["v2v_l2_m2_pelvis_given"] = metrics.v2v_l2(about, target.about_m)
+        here["pa_pve_mm"] = M_TO_MM * metrics.pa_mpjpe(about, target.about_m)
+        joints, true_joints = (joints_mm(layer, one) for one in (mine, true))
         for name in ("mpjpe", "n_mpjpe", "pa_mpjpe"):
-            here[f"{name}_mm"] = getattr(metrics, name)(joints, true_joints)
+            here[f"{name}_mm"] = getattr(metrics, name)(np.broadcast_to(joints, true_joints.shape), true_joints)
         for key, values in here.items():
             found.setdefault(key, []).append(values)
     return {key: float(np.concatenate(parts).mean()) for key, parts in found.items()}
 
 
-@torch.no_grad()
-def placed_m(layer: BodyLayer, bodies: Bodies) -> np.ndarray:
-    """Vertices where SMPL puts them with one and the same translation: what the course's v2v_l2 compares."""
-    return layer.vertices(torch.from_numpy(bodies.betas), torch.from_numpy(bodies.rotmats)).numpy()
+class Meshes(NamedTuple):
+    """Vertices, metres: where SMPL puts them with the same translation for all, which is what the course's v2v_l2
+    compares, and about the pelvis joint, as the stage evaluate takes them.
+    """
+
+    placed_m: np.ndarray
+    about_m: np.ndarray
+
+    @classmethod
+    def of(cls, layer: BodyLayer, bodies: Bodies) -> Meshes:
+        """Of bodies, in the frame of their global orientations."""
+        betas, rotmats = torch.from_numpy(bodies.betas), torch.from_numpy(bodies.rotmats)
+        with torch.no_grad():
+            placed, pelvis = layer.vertices(betas, rotmats), layer.joints24(betas, rotmats)[:, :1]
+        return cls(placed.numpy(), (placed - pelvis).numpy())
 
 
 def joints_mm(layer: BodyLayer, bodies: Bodies) -> np.ndarray:
