@@ -49,9 +49,10 @@ class Places(nn.Module):
         """Centres (x, y; the crop reaches from -1 to 1), and centres and what is seen there as one vector."""
         size = stages[1].shape[-2:]
         parts = [lateral(stage) for lateral, stage in zip(self.lateral, stages[1:], strict=True)]
-        merged = torch.stack(
-            [F.interpolate(part, size=size, mode="bilinear", align_corners=False) for part in parts]
-        ).sum(dim=0)
+        # added one by one: a stack of channels_last images is channels_first
+        merged = sum(
+            (F.interpolate(part, size=size, mode="bilinear", align_corners=False) for part in parts[1:]), start=parts[0]
+        )
         merged = F.relu(merged + self.merge(F.relu(merged)))
         logits, values = self.attend(merged), self.see(merged)
         with torch.autocast(merged.device.type, enabled=False):
@@ -122,7 +123,8 @@ class Hmr(nn.Module):
         places in the crop, which reaches from -1 to 1; no places where the section asks for none.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            stages = self.encoder(self._normalised(image))
+            # a rolled image comes channels_first
+            stages = self.encoder(self._normalised(image).contiguous(memory_format=torch.channels_last))
         centres, seen = image.new_zeros(len(image), 0, 2), image.new_zeros(len(image), 0)
         if self.places is not None:
             centres, seen = self.places(stages)
