@@ -22,7 +22,7 @@ from codebase.config.course import read_course_config
 from codebase.course import predict
 from codebase.course.samples import CourseSamples
 from codebase.course.train import train
-from codebase.errors import DataError, OutOfTimeError
+from codebase.errors import ConfigError, DataError, OutOfTimeError
 from codebase.files import read_json
 from codebase.models.projection import Cameras
 from tests.course import course_tree, rewrite_npz, write_yaml
@@ -237,6 +237,56 @@ def test_frames_without_bodies_are_predicted_and_missing_pictures_listed(trained
     shutil.copytree(tree / "S9/Images", copied / "S9/Images", dirs_exist_ok=True)
     run_test(yaml, str(model))
     assert not (out / "missing_images.csv").exists()
+
+
+def test_the_command_takes_frames_without_a_body_and_refuses_those_without_a_box(trained, tree, tmp_path, capsys):
+    """The command line itself: 0 for the course's own test npz; 2, and the file's name, where the box is not known."""
+    import shutil
+
+    from codebase.cli import main
+
+    copied = tmp_path / "course"
+    shutil.copytree(tree, copied)
+    paths = sorted(copied.glob("S9/Directions*/*.npz"))
+    for path in paths:
+        rewrite_npz(path, betas=None, root_orient=None, pose_body=None, pose_hand=None)
+    yaml = write_yaml(tmp_path / "modelfinal.yaml", copied)
+    words = ["test", str(yaml), "--model_file", str(read_course_config(trained).out_dir / "model_best.pt")]
+    assert main(words) == 0
+    out = read_course_config(yaml).out_dir
+    assert len(rows_of(out / "results.csv")) == len(paths) == 12
+    (out / "results.csv").unlink()
+    for key, path in zip(("root_loc", "center_img", "scale_img"), paths, strict=False):
+        whole = path.read_bytes()
+        rewrite_npz(path, **{key: None})
+        capsys.readouterr()
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert path.name in said
+        assert str(path.parent.name) in said
+        assert key in said
+        assert "Traceback" not in said
+        path.write_bytes(whole)
+    assert not (out / "results.csv").exists()
+
+
+def test_losses_and_augmentations_of_ours_hold_for_the_courses_data(tree, tmp_path):
+    """Attention, joints in 2D through a lens that bends, scale, occlusion; the prior must be named."""
+    ours = {
+        "style": "ours", "heads": False, "features": "grid", "places": True, "places_weight": 1.0, "flip": 0.5,
+        "turn_rad": 0.2, "scale": 0.1, "occlusion": 0.5, "joints_2d_weight": 1.0, "supervise": "all",
+        "widths": [8, 16], "blocks": [1, 1], "width": 32, "frozen": False, "precision": "fp32",
+    }  # fmt: skip
+    model = {"name": "conv", "backbone": "ours", "regressor": "attention"}
+    out = run_train(write_yaml(tmp_path / "m.yaml", tree, training__epochs=1, model=model, hmr=ours))
+    last = [json.loads(line) for line in (out / "run" / "history.jsonl").read_text().splitlines()][-1]
+    assert last["joints_2d"] > 0
+    assert last["places"] > 0
+    found = read_json(out / "metrics.json")
+    assert found["val/v2v_l2_m2/iteration_3"] == found["val/v2v_l2_m2"] != found["val/v2v_l2_m2/iteration_1"]
+    judged = write_yaml(tmp_path / "p.yaml", tree, training__epochs=1, hmr=ours | {"prior_weight": 0.1}, model=model)
+    with pytest.raises(ConfigError, match="the key `prior`"):
+        run_train(judged)
 
 
 def test_training_leaves_missing_pictures_out_and_says_so(tree, tmp_path, caplog):
