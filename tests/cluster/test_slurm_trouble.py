@@ -16,7 +16,7 @@ from tests.cluster.scheduler import call, script, wait_for
 from tests.cluster.trained import LOG, OVERRIDES, RUN, STAGE, STEPS, TARGET, Trained, assert_same, kept_still, slowed
 from tests.cluster.workflows import LONG, House, written_by
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.cluster.scheduler import Slurm
 TINY = REPOSITORY / "tests/data/tiny.yaml"
 IMPATIENT = REPOSITORY / "tests/cluster/impatient.py"
 # patience for one job on a slow and busy machine
-LONG = 300.0
+LONG = 500.0
 SITE = {"latency-wait": 20, "jobs": 8}
 WITHOUT_ACCOUNTING = {"slurm-status-command": "squeue", "slurm-no-account": True}
 WITH_ACCOUNT = {"default-resources": {"slurm_account": "posemill"}}
