@@ -71,7 +71,13 @@ def main() -> None:
         "image_pose": splits | {"crops": crops},
         "prior": {"body": BODY},
         "smpl": splits | {"crops": crops, "embeddings": latents, "prior": paths.checkpoint("prior"), "body": BODY},
-        "hmr": splits | {"crops": crops, "bodies": [paths.truth(s) for s in subjects], "body": BODY},
+        "hmr": splits
+        | {
+            "crops": crops,
+            "bodies": [paths.truth(s) for s in subjects],
+            "prior": [paths.checkpoint("prior")],
+            "body": BODY,
+        },
     }
     for stage in words[2:]:
         seen.clear()

@@ -29,7 +29,9 @@ SECTIONS = {
     "prior": QUIET | {"width": 32, "count": 100, "generated": 0.4, "batch_size": 10},
     "smpl": QUIET | {"width": 32, "dropout": 0.0, "silhouette_from": 1, "silhouette_samples": 2},
     # batch norms all over: they look at the whole batch
-    "hmr": QUIET | {"widths": [8, 8, 16, 16], "width": 32, "dropout": 0.0, "precision": "fp32"},
+    "hmr": QUIET
+    | {"widths": [8, 8, 16, 16], "width": 32, "dropout": 0.0, "precision": "fp32", "scale": 0.1, "occlusion": 0.5,
+       "joints_2d_weight": 1.0, "prior_weight": 0.1},
     "runtime": {"threads": 1, "device": "cpu"},
 }  # fmt: skip
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
