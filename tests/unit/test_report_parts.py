@@ -243,3 +243,12 @@ def test_viewer_packs_millimetres():
     assert np.frombuffer(base64.b64decode(packed["faces"]), "<u2").tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="vertices"):
         pack([], np.array([[0, 1, 70000]]))
+
+
+def test_errors_after_each_correction_have_a_meaning_and_their_units_digits():
+    for prefix in ("", "against_fitted/"):
+        assert "after correction 2: mean distance" in tables.meaning(f"{prefix}hmr/pve_mm/iteration_2")
+    assert tables.meaning("hmr/nothing/iteration_2") == ""
+    assert tables.number("hmr/pve_mm/iteration_2", 123.456) == "123.5"
+    assert tables.number("hmr/v2v_l2_m2/iteration_1", 0.0271234) == "0.02712"
+    assert tables.per_stage({"hmr/pve_mm": 1.0, "hmr/pve_mm/iteration_1": 2.0}, "hmr").rows == (("all", "1.0"),)
