@@ -42,6 +42,8 @@ SITE = {"set-resources": {"report": TOO_LITTLE, "train_prior": TOO_LITTLE}, **RO
 def house(slurm, tmp_path_factory):
     """A house in which the whole DAG has run through the profile lsf; two rules have too little memory at first."""
     found = LsfHouse(tmp_path_factory.mktemp("lsf") / "house")
+    config = found.root / "configs/tiny.yaml"
+    config.write_text(config.read_text().replace("threads: 1}", "threads: 1, workers: 2}"))
     found.install("lsf", **SITE)
     found.first = found.snakemake("lsf", timeout=1000)
     assert found.first.returncode == 0, found.first.stdout
@@ -61,8 +63,9 @@ def test_the_whole_dag_runs_and_each_gpu_rule_asks_for_one_gpu_and_sees_one(hous
 
 def test_memory_is_asked_for_by_the_core_and_minutes_as_in_the_profile(house):
     (hmr,) = house.submitted()["train_hmr"]
-    assert (hmr["-n"], hmr["-R"], hmr["-W"]) == ("2", "rusage[mem=8000.0] span[hosts=1]", "1440")
-    assert all("rusage[mem=4000.0]" in job["-R"] for job in house.submitted()["crops"])
+    assert (hmr["-n"], hmr["-R"], hmr["-W"]) == ("1", "rusage[mem=16000.0] span[hosts=1]", "1440")
+    crops = [(job["-n"], job["-R"]) for job in house.submitted()["crops"]]
+    assert set(crops) == {("2", "rusage[mem=2000.0] span[hosts=1]")}
 
 
 @pytest.mark.parametrize(("rule", "made"), [("report", "report.html"), ("train_prior", "runs/prior/model_6.pt")])

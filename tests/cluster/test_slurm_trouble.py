@@ -51,7 +51,7 @@ def straight(slurm, tmp_path_factory):
 
 
 def leave_before_the_wall(house):
-    """Training gets 40 s of the rule's minute, and is slow for longer; Slurm gives more, for a machine slow to start."""
+    """Training gets 40 s of the rule's minute, and is slow for longer; Slurm gives more: machines are slow to start."""
     snakemake = house.train()
     training = house.saved()
     call("scontrol", "update", f"JobId={house.job(state='RUNNING').id}", "TimeLimit=5")
