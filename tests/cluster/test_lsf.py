@@ -146,7 +146,7 @@ def test_without_badmin_the_generic_profile_runs(house):
     )
     assert done.returncode == 0, done.stdout
     killed, again = house.submitted()["train_prior"][before:]
-    assert ("rusage[mem=50]" in killed["-R"], "rusage[mem=1000]" in again["-R"]) == (True, True)
+    assert ("rusage[mem=100]" in killed["-R"], "rusage[mem=2000]" in again["-R"]) == (True, True)
     assert "rusage[ngpus_excl_p=1]" in again["-R"]
     assert "-gpu" not in again
     assert gpu_of(house.root / RUN / "logs/train_prior/all.log") in ("0", "1")
