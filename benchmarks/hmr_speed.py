@@ -75,14 +75,15 @@ def main() -> None:
     config, device = read_config(options.config), pick_device(options.device)
     body = load_body(config.dataset.body)
     rig = Rig(config.hmr, body, device, options.size, options.batch, options.rounds, timer(device, options.threads))
-    found = [rig.cost(name) for name in options.backbones]
-    text = f"{rig.words(options.threads)}\n\n{table(found, options.size, options.batch)}"
+    found: list[Cost] = []
+    for name in options.backbones:
+        found.append(rig.cost(name))
+        text = f"{rig.words(options.threads)}\n\n{table(found, options.size, options.batch)}"
+        if options.output:  # after each, for the largest take minutes
+            rows = {"where": rig.words(options.threads), "rows": list(map(asdict, found))}
+            write_text(options.output / "hmr_speed.md", text)
+            write_json(options.output / "hmr_speed.json", rows)
     print(text)
-    if options.output:
-        write_text(options.output / "hmr_speed.md", text)
-        write_json(
-            options.output / "hmr_speed.json", {"where": rig.words(options.threads), "rows": list(map(asdict, found))}
-        )
 
 
 def timer(device: torch.device, threads: int) -> Callable[[], float]:
