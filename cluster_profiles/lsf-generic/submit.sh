@@ -17,6 +17,8 @@ case ${LSF_UNIT_FOR_LIMITS:-MB} in
     K*) memory=$((memory * 1024)) ;;
     G*) memory=$(((memory + 1023) / 1024)) ;;
 esac
+# the job's own Snakemake must not write over its number, by which it is found again (workflow/rules/events.smk)
+export POSEMILL_LSF_GENERIC=1
 log=$PWD/.snakemake/lsf_logs/rule_$rule
 mkdir -p "$log"
 answer=$(bsub -J "posemill_$rule${wildcards:+:$wildcards}" -o "$log/%J.log" -e "$log/%J.log" -env all -n "$cores" -W "$minutes" \

@@ -5,20 +5,14 @@ What this proves: our reading of LSF, real GPUs' allocation, real kills. It is n
 
 import json
 import math
-import os
 import re
 import shutil
-import signal
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import h5py
 import pytest
 
 from tests.cluster.lsf_house import LsfHouse
-from tests.cluster.scheduler import wait_for
-from tests.cluster.workflows import LONG, end, running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 GPU_RULES = {"train_enc_dec", "train_pose", "train_prior", "train_smpl", "train_hmr", "embed", "predict"}
@@ -150,53 +144,3 @@ def test_without_badmin_the_generic_profile_runs(house):
     assert "rusage[ngpus_excl_p=1]" in again["-R"]
     assert "-gpu" not in again
     assert gpu_of(house.root / RUN / "logs/train_prior/all.log") in ("0", "1")
-
-
-TRAIN = ("--forcerun", "train_prior", "--", f"{RUN}/runs/prior/model_6.pt")
-
-
-def said(house):
-    """What Snakemake said in the background."""
-    return (house.root / "snakemake.log").read_text()
-
-
-@contextmanager
-def training(house, name):
-    """Snakemake trains the prior, whose process stands still; both, to be ended by the test."""
-    snakemake = house.start(name, *TRAIN)
-    try:
-        (process,) = wait_for("the training", lambda: running(house.root, "train-prior"), LONG, every=0.02)
-        process.suspend()
-        yield snakemake, process
-    finally:
-        end(snakemake)
-
-
-def test_ctrl_c_cancels_what_was_submitted(house):
-    house.install("lsf", **ROOMY)
-    kills = len(house.calls("bkill"))
-    with training(house, "lsf") as (snakemake, _):
-        os.killpg(snakemake.pid, signal.SIGINT)
-        assert snakemake.wait(LONG) != 0
-    wait_for("the end of the training", lambda: not running(house.root, "train-prior"), LONG)
-    assert len(house.calls("bkill")) == kills + 1
-    state = house.run("bjobs", "-noheader", "-o", "stat", house.calls("bkill")[-1][0])
-    assert state.stdout.strip() == "EXIT"
-
-
-def test_a_killed_snakemake_of_the_generic_profile_finds_its_job_again(house):
-    house.install("lsf-generic", **ROOMY, **{"seconds-between-status-checks": 1})
-    before = len(house.submitted()["train_prior"])
-    with training(house, "lsf-generic") as (snakemake, process):
-        os.killpg(snakemake.pid, signal.SIGKILL)
-        snakemake.wait()
-        unlocked = house.run(sys.executable, "-m", "snakemake", "--unlock", "--configfile", "configs/tiny.yaml")
-        assert unlocked.returncode == 0, unlocked.stdout
-        again = house.start("lsf-generic", *TRAIN)
-        try:
-            wait_for("the job", lambda: "Resuming incomplete" in said(house) or again.poll() is not None, LONG)
-            process.resume()
-            assert again.wait(LONG) == 0, said(house)
-        finally:
-            end(again)
-    assert len(house.submitted()["train_prior"]) == before + 1, "it was submitted again while it ran"

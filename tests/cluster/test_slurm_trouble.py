@@ -17,6 +17,7 @@ from tests.cluster.trained import LOG, OVERRIDES, RUN, STAGE, STEPS, TARGET, Tra
 from tests.cluster.workflows import LONG, House, written_by
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+MINUTE = {"runtime": "1 if attempt == 1 else 10"}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def run_into_the_wall(house):
 def minutes(make, straight):
     """The two tests of time limits, which mostly wait, run beside the others; their houses, and when each is done."""
     houses = {
-        leave_before_the_wall: make("budget", **{"set-resources": {"train_prior": {"runtime": 1}}}),
+        leave_before_the_wall: make("budget", **{"set-resources": {"train_prior": MINUTE}}),
         run_into_the_wall: make("wall"),
     }
     with ThreadPoolExecutor(2) as pool:

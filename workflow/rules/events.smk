@@ -5,6 +5,7 @@ OUTPUTS: {results}/{name}/config.yaml and those of rivals, written again when a 
 """
 
 import atexit
+import os
 import shutil
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from snakemake.dag import DAG
 from snakemake.jobs import Job
+from snakemake.persistence import PersistenceBase
 
 from codebase.config import points
 from codebase.failures import failed_logs, last_words, tail_since, wants_a_person
@@ -61,7 +63,8 @@ def try_no_error_again():
 def find_running_jobs_again():
     """After a killed Snakemake, lsf-generic waits for its jobs that still run, and does not submit them once more.
 
-    Snakemake's plugin does so by itself, but not with `rerun-incomplete`, under which it forgets the numbers of jobs.
+    Snakemake's plugin is meant to do so by itself. But under `rerun-incomplete` it forgets the numbers of jobs, and a job's
+    own Snakemake writes over the number that was noted (`keep_numbers_of_jobs`).
     """
 
     forgets = DAG.incomplete_external_jobid
@@ -78,10 +81,17 @@ def find_running_jobs_again():
     DAG.incomplete_external_jobid = number
 
 
+def keep_numbers_of_jobs():
+    """In a job of lsf-generic: do not mark its outputs as begun, as the Snakemake that submitted it has done."""
+    PersistenceBase.started = lambda persistence, job, external_jobid=None: None
+
+
 if workflow.is_main_process:
     atexit.register(explain_refusal)
     try_no_error_again()
     find_running_jobs_again()
+elif os.environ.get("POSEMILL_LSF_GENERIC"):
+    keep_numbers_of_jobs()
 
 
 onerror:
