@@ -16,7 +16,7 @@ from tests.cluster.lsf_house import LsfHouse
 from tests.cluster.scheduler import wait_for
 from tests.cluster.workflows import first_line
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 STEPS = 200
 NEEDS = ("--via", "bsub", "--wait", "--cores", "1", "--mem-mb", "3000", "--minutes", "5")
 
@@ -39,7 +39,7 @@ def prior(name, *more):
 
 
 def launch(house, *words):
-    return house.run(sys.executable, "-m", "codebase", "launch", *words, timeout=300)
+    return house.run(sys.executable, "-m", "codebase", "launch", *words, timeout=900)
 
 
 def weights(house, name):

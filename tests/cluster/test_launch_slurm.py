@@ -20,7 +20,7 @@ import yaml
 from tests.cluster.scheduler import call, wait_for
 from tests.cluster.workflows import LONG, House, first_line
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 STEPS = 200
 NEEDS = ("--cores", "1", "--mem-mb", "3000", "--minutes", "5")
 
@@ -28,7 +28,7 @@ NEEDS = ("--cores", "1", "--mem-mb", "3000", "--minutes", "5")
 class Launched(House):
     """A house from which jobs are launched."""
 
-    def launch(self, *words, timeout=LONG):
+    def launch(self, *words, timeout=2 * LONG):
         """`python -m codebase launch ...`; the exit code is the caller's to judge."""
         return subprocess.run(
             [sys.executable, "-m", "codebase", "launch", *words], cwd=self.root, env=self.environment,
@@ -200,14 +200,14 @@ def test_preempted_it_comes_back_and_goes_on(house, via):
 
 
 def test_submitit_at_its_time_limit_saves_requeues_and_ends_alike(house):
-    """A real limit of one minute: submitit is warned, the stage saves, the job comes back."""
+    """A real limit of one minute: submitit is warned, the stage saves, the job comes back; if need be more than once."""
     needs = ("--cores", "1", "--mem-mb", "3000", "--minutes", "1")
     (number,) = house.submit("--via", "submitit", *needs, *house.prior("limit", "--time-budget", "60m"))
     output = house.root / f"results/logs/submitit/{number}_0_log.out"
     with house.held("limit"):
         wait_for("the warning", lambda: output.is_file() and "Caught signal SIGUSR2" in output.read_text(), 120)
     job = house.await_state(number, "COMPLETED")
-    assert job.restarts == 1
+    assert job.restarts >= 1
     assert "resuming at step" in output.read_text()
     assert_undisturbed(house, "limit")
 
