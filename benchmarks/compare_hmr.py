@@ -311,7 +311,12 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _row(begin: Sequence[str], runs: Sequence[Mapping[str, Any]], prefix: str) -> str:
-    cells = [cell([run[f"{prefix}/{key}"] for run in runs if f"{prefix}/{key}" in run], n, 1) for key, _, n in COLUMNS]
+    corrected = not prefix.endswith("/mean_body")
+    known = [
+        [run[f"{prefix}/{key}"] for run in runs if f"{prefix}/{key}" in run and (corrected or "iteration" not in key)]
+        for key, *_ in COLUMNS
+    ]
+    cells = [cell(values, digits, 1) for values, (*_, digits) in zip(known, COLUMNS, strict=True)]
     return f"| {' | '.join([*begin, *cells])} |"
 
 
