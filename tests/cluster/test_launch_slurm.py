@@ -200,7 +200,7 @@ def test_preempted_it_comes_back_and_goes_on(house, via):
 
 
 def test_submitit_at_its_time_limit_saves_requeues_and_ends_alike(house):
-    """A real limit of one minute: submitit is warned, the stage saves, the job comes back; if need be more than once."""
+    """A real limit of one minute: submitit is warned, the stage saves, the job comes back, if need be twice."""
     needs = ("--cores", "1", "--mem-mb", "3000", "--minutes", "1")
     (number,) = house.submit("--via", "submitit", *needs, *house.prior("limit", "--time-budget", "60m"))
     output = house.root / f"results/logs/submitit/{number}_0_log.out"
