@@ -39,10 +39,16 @@ def training(house, name):
         end(snakemake)
 
 
-@pytest.mark.parametrize("name", ["lsf", "lsf-generic"])
-def test_ctrl_c_cancels_what_was_submitted(house, name):
+@pytest.mark.parametrize(("name", "asks"), [("lsf", False), ("lsf", True), ("lsf-generic", False)])
+def test_ctrl_c_cancels_what_was_submitted(house, name, asks):
+    """Also while it asks for its jobs, when Snakemake has set the list of them aside."""
     house.install(name, **SITE)
     with training(house, name) as (snakemake, _):
+        if asks:
+            (house.facade / "slow").touch()
+            before = len(house.calls("bjobs"))
+            wait_for("a question", lambda: len(house.calls("bjobs")) > before, LONG)
+            (house.facade / "slow").unlink()
         os.killpg(snakemake.pid, signal.SIGINT)
         assert snakemake.wait(LONG) != 0
     wait_for("the end of the training", lambda: not running(house.root, "train-prior"), LONG)

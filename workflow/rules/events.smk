@@ -10,10 +10,12 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from snakemake.dag import DAG
 from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from codebase.config import points
 from codebase.failures import failed_logs, last_words, tail_since, wants_a_person
@@ -81,6 +83,35 @@ def find_running_jobs_again():
     DAG.incomplete_external_jobid = number
 
 
+def cancel_all_that_runs():
+    """A Ctrl-C cancels every job that was submitted and is not over.
+
+    Snakemake's executors empty their list of jobs while they ask the scheduler for them, and would then cancel none.
+    """
+    running = {}
+
+    def kept(name, change):
+        original = getattr(RemoteExecutor, name)
+
+        def report(executor, job_info, *words, **named):
+            change(job_info)
+            return original(executor, job_info, *words, **named)
+
+        setattr(RemoteExecutor, name, report)
+
+    def cancel(executor):
+        try:
+            executor.cancel_jobs(list(running.values()))
+        except CalledProcessError:
+            pass  # bkill complains of jobs that have just ended, after it has ended the others
+        executor.shutdown()
+
+    kept("report_job_submission", lambda info: running.update({id(info): info}))
+    kept("report_job_success", lambda info: running.pop(id(info), None))
+    kept("report_job_error", lambda info: running.pop(id(info), None))
+    RemoteExecutor.cancel = cancel
+
+
 def keep_numbers_of_jobs():
     """In a job of lsf-generic: do not mark its outputs as begun, as the Snakemake that submitted it has done."""
     PersistenceBase.started = lambda persistence, job, external_jobid=None: None
@@ -90,6 +121,7 @@ if workflow.is_main_process:
     atexit.register(explain_refusal)
     try_no_error_again()
     find_running_jobs_again()
+    cancel_all_that_runs()
 elif os.environ.get("POSEMILL_LSF_GENERIC"):
     keep_numbers_of_jobs()
 
