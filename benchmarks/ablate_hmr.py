@@ -42,6 +42,7 @@ class Times:
 CANDIDATES: dict[str, dict[str, Any]] = {
     "attention, one token": {"regressor": "attention"},
     "attention, a token a joint": {"regressor": "attention", "queries": "joints", "width": 256},
+    "attention, narrower, a lower rate": {"regressor": "attention", "width": 256, "learning_rate": 0.0005},
     "joints in 2D": {"joints_2d_weight": 1.0},
     "occlusion": {"occlusion": 0.5},
     "deeper encoder": {"blocks": Times(2)},
