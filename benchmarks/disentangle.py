@@ -96,11 +96,25 @@ def main() -> None:
     log.info("%d frames rendered in %.0f s", frames, time.monotonic() - begun)
     folder = options.output or paths.root / "disentangle"
     cv2_write(folder / "pairs.png", sheet(rendered))
-    found = {config.enc_dec.name: figures(config, store, rendered) for config in configs}
+    found = {name: figures(config, store, rendered) for name, config in zip(columns(configs), configs, strict=True)}
     write_json(folder / "figures.json", found)
     text = table(found)
     write_text(folder / "table.md", text)
     print(text)
+
+
+def columns(configs: list[Config]) -> list[str]:
+    """A name of its own for each: of its encoder-decoder, and of its run where two have the same.
+
+    Raises:
+        UserError: the same representation is named twice.
+    """
+    names = [config.enc_dec.name for config in configs]
+    if len(set(names)) < len(names):
+        names = [f"{config.name}: {config.enc_dec.name}" for config in configs]
+    if len(set(names)) < len(names):
+        raise UserError("Two configs have the same names.", where="CONFIG", expected="runs that differ in name")
+    return names
 
 
 def render(config: Config, store: CropStore, sequences: int, wardrobe: tuple[int, ...]) -> Rendered:

@@ -151,3 +151,18 @@ def test_colour_of_one_sequence_each_is_left_out_without_a_warning():
     frames = shown(sequences=1)
     rows = len(frames.subject)
     assert colour_read(Codes(noise(rows, 4, 3), noise(rows, 3)), noise(rows, 3), frames) == {}
+
+
+def test_two_runs_of_one_representation_have_a_column_each():
+    from benchmarks.disentangle import columns
+    from codebase.config import Config, validate_config
+    from codebase.errors import UserError
+
+    one, other, rival = (
+        validate_config(Config, {"name": name, "enc_dec": {"name": encoder}}, where="test")
+        for name, encoder in (("one", "enc_dec"), ("other", "enc_dec"), ("one", "rival"))
+    )
+    assert columns([one, rival]) == ["enc_dec", "rival"]
+    assert columns([one, other]) == ["one: enc_dec", "other: enc_dec"]
+    with pytest.raises(UserError, match="same names"):
+        columns([one, one])
