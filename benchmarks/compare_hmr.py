@@ -242,14 +242,13 @@ def measured(answers: Sequence[Bodies], truth: Bodies, layer: BodyLayer) -> dict
         target = Meshes.of(layer, true)
         for number, answer in enumerate(answers, start=1):
             mine = answer if len(answer) == 1 else answer.take(rows)
-            meshes = Meshes.of(layer, mine)
+            meshes = Meshes.of(layer, mine, len(true))
             squared = metrics.v2v_l2(meshes.placed_m, target.placed_m)
             here = {"v2v_l2_m2": squared, "pve_mm": M_TO_MM * metrics.pve(meshes.about_m, target.about_m)}
             for key, values in here.items():
                 found.setdefault(f"{key}/iteration_{number}", []).append(values)
-        about = np.broadcast_to(meshes.about_m, target.about_m.shape)
-        here["v2v_l2_m2_pelvis_given"] = metrics.v2v_l2(about, target.about_m)
-        here["pa_pve_mm"] = M_TO_MM * metrics.pa_mpjpe(about, target.about_m)
+        here["v2v_l2_m2_pelvis_given"] = metrics.v2v_l2(meshes.about_m, target.about_m)
+        here["pa_pve_mm"] = M_TO_MM * metrics.pa_mpjpe(meshes.about_m, target.about_m)
         joints, true_joints = (joints_mm(layer, one) for one in (mine, true))
         for name in ("mpjpe", "n_mpjpe", "pa_mpjpe"):
             here[f"{name}_mm"] = getattr(metrics, name)(np.broadcast_to(joints, true_joints.shape), true_joints)
@@ -267,12 +266,13 @@ class Meshes(NamedTuple):
     about_m: np.ndarray
 
     @classmethod
-    def of(cls, layer: BodyLayer, bodies: Bodies) -> Meshes:
-        """Of bodies, in the frame of their global orientations."""
+    def of(cls, layer: BodyLayer, bodies: Bodies, count: int | None = None) -> Meshes:
+        """Of bodies, in the frame of their global orientations; `count` times a single one."""
         betas, rotmats = torch.from_numpy(bodies.betas), torch.from_numpy(bodies.rotmats)
         with torch.no_grad():
             placed, pelvis = layer.vertices(betas, rotmats), layer.joints24(betas, rotmats)[:, :1]
-        return cls(placed.numpy(), (placed - pelvis).numpy())
+        shape = (count or len(placed), *placed.shape[1:])
+        return cls(*(np.broadcast_to(mesh.numpy(), shape) for mesh in (placed, placed - pelvis)))
 
 
 def joints_mm(layer: BodyLayer, bodies: Bodies) -> np.ndarray:
