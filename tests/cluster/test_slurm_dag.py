@@ -1,6 +1,6 @@
 """The whole DAG as jobs of a real Slurm, by `snakemake --profile slurm`; each GPU rule on a GPU of its own.
 
-Of the tests' small config, in some 45 jobs. Of the miniature itself, in some 135 jobs and an hour (on two cores that had other work too):
+Of the tests' small config, in some 45 jobs. Of the miniature itself, in some 135 jobs and up to an hour:
 
     POSEMILL_CLUSTER_CONFIG=configs/mini.yaml bash tests/run.sh --cluster tests/cluster/test_slurm_dag.py
 """
