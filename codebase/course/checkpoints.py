@@ -155,16 +155,18 @@ def begin_from(checkpoint: CourseCheckpoint, state: Path, *, section: HmrConfig,
     Raises:
         DataError: the checkpoint is of another network or optimiser.
     """
-    was, now = checkpoint.own["section"], section.model_dump(mode="json")
-    other = [f"{key} {was.get(key)} (now {now[key]})" for key in BUILT if was.get(key) != now[key]]
+    # a checkpoint of older code lacks newer keys, whose defaults are what it was
+    was = HmrConfig.model_construct().model_dump(mode="json") | checkpoint.own["section"]
+    now = section.model_dump(mode="json")
+    other = [f"{key} {was[key]} (now {now[key]})" for key in BUILT if was[key] != now[key]]
     if checkpoint.size != size and (section.backbone == "ours" or section.features == "grid"):
         other.append(f"crops of {checkpoint.size} (now {size})")
     if other:
         raise DataError(f"The model file is of another network or optimiser: {', '.join(other)}.",
                         where=checkpoint.path, mend="train on with the config that it was made with")  # fmt: skip
     optimizer = checkpoint.content["optimizer"]
-    for group in optimizer["param_groups"]:
-        group["lr"] = group["initial_lr"] = section.learning_rate
+    for group in optimizer["param_groups"]:  # the encoder's may be another share of the rate
+        group["lr"] = group["initial_lr"] = group["initial_lr"] * section.learning_rate / was["learning_rate"]
     content = {
         "progress": checkpoint.own["progress"],
         "config": now,
