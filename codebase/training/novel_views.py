@@ -59,7 +59,7 @@ def make_pairs(batch: Mapping[str, Tensor], colour_strength: float, colour_spots
     images = torch.stack([batch[view + kind] for kind in ("image", "background") for view in names], dim=1) / 255.0
     masks = torch.stack([batch[view + "mask"] for view in names], dim=1) / 255.0
     if colour_spots > 0:
-        images = _spotted(images, masks, colour_spots)
+        images = _spotted(images, masks, batch, colour_spots)
     if colour_strength > 0:
         images = _recoloured(images, masks, batch, colour_strength)
     views = [images[:, index].permute(0, 3, 1, 2) for index in range(2 * len(names))]
@@ -115,12 +115,17 @@ def mirrored(batch: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def _spotted(
-    images: Float[Tensor, "b images h w 3"], masks: Float[Tensor, "b views h w"], spots: int
+    images: Float[Tensor, "b images h w 3"], masks: Float[Tensor, "b views h w"], batch: Mapping[str, Tensor], spots: int
 ) -> Float[Tensor, "b images h w 3"]:
-    """Some colours of each person changed alike in all views; backgrounds stay."""
+    """Some colours of each person changed alike in all views; backgrounds stay, and who lacks a view's mask."""
     drawn, views = team().rand(len(images), spots, 7).to(images.device), masks.shape[1]
-    chosen = random_spots(images[:, 0], masks[:, 0], drawn)
+    chosen = random_spots(images[:, 0], masks[:, 0] * _whole(batch)[:, None, None], drawn)
     return torch.cat([recolour_spots(images[:, :views], masks, chosen), images[:, views:]], dim=1)
+
+
+def _whole(batch: Mapping[str, Tensor]) -> Bool[Tensor, " b"]:
+    """Which samples have the masks of all their views."""
+    return torch.stack([batch[view + "has_mask"] for view in _views(batch)], dim=1).all(dim=1)
 
 
 def _recoloured(
@@ -133,7 +138,7 @@ def _recoloured(
     person, room = (
         tuple(map(team().mine, random_maps(team().size * count, strength, team().generator))) for _ in range(2)
     )
-    whole = torch.stack([batch[view + "has_mask"] for view in _views(batch)], dim=1).all(dim=1).cpu()
+    whole = _whole(batch).cpu()
     # without all masks, person and room cannot be told apart: one map for both
     matrix = torch.where(whole[:, None, None], room[0], person[0])
     offset = torch.where(whole[:, None], room[1], person[1])

@@ -75,5 +75,18 @@ def test_all_views_of_a_sample_change_alike_and_backgrounds_stay():
     assert torch.equal(changed.partner_background, plain.partner_background)
 
 
+def test_who_lacks_a_mask_in_one_view_changes_in_none():
+    """In the view without a mask nothing can change, and the others must stay like it."""
+    torch.manual_seed(0)
+    raw = batch(4, 16)
+    for view in ("", "target_", "partner_"):
+        raw[view + "has_mask"] = torch.ones(4, dtype=torch.bool)
+    raw["target_has_mask"][1], raw["target_mask"][1] = False, 0
+    plain, changed = make_pairs(raw, 0.0), make_pairs(raw, 0.0, colour_spots=4)
+    stays = [torch.equal(changed.image[row], plain.image[row]) for row in range(4)]
+    assert stays == [False, True, False, False]
+    assert torch.equal(changed.partner[1], plain.partner[1])
+
+
 def test_they_are_off_where_nobody_asks():
     assert EncDecConfig(**NET).colour_spots == 0
