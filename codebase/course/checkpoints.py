@@ -164,9 +164,9 @@ def begin_from(checkpoint: CourseCheckpoint, state: Path, *, section: HmrConfig,
     if other:
         raise DataError(f"The model file is of another network or optimiser: {', '.join(other)}.",
                         where=checkpoint.path, mend="train on with the config that it was made with")  # fmt: skip
-    optimizer = checkpoint.content["optimizer"]
-    for group in optimizer["param_groups"]:  # the encoder's may be another share of the rate
-        group["lr"] = group["initial_lr"] = group["initial_lr"] * section.learning_rate / was["learning_rate"]
+    optimizer, times = checkpoint.content["optimizer"], section.learning_rate / was["learning_rate"]
+    for group in optimizer["param_groups"]:  # the encoder may have a share of the rate
+        group["lr"] = group["initial_lr"] = times * group["initial_lr"]
     content = {
         "progress": checkpoint.own["progress"],
         "config": now,
