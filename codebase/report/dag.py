@@ -32,7 +32,7 @@ NODES = (
     Node("train_pose", ("embed",), "few labels", "training"),
     Node("train_smpl", ("embed", "train_prior"), "joints, masks, prior", "training"),
     Node("fit_bodies", ("index",), "SMPL of each frame"),
-    Node("train_hmr", ("crops", "fit_bodies"), "image to body", "training"),
+    Node("train_hmr", ("crops", "fit_bodies", "train_prior"), "image to body", "training"),
     Node("train_rival", ("crops",), "another encoder"),
     Node("embed_rival", ("train_rival",), "its L_3d"),
     Node("train_label_pose", ("embed", "embed_rival"), "by amounts of labels"),
@@ -52,7 +52,13 @@ SWEEP = RIVALS | {"train_label_pose", "train_label_images", "measure_labels", "l
 
 
 def nodes_for(
-    kind: str, *, fits: bool = True, measures: bool = True, sweep: bool = False, rivals: bool = False
+    kind: str,
+    *,
+    fits: bool = True,
+    measures: bool = True,
+    judged: bool = False,
+    sweep: bool = False,
+    rivals: bool = False,
 ) -> tuple[Node, ...]:
     """The stages of a run: one that makes the dataset tree, or with `kind` "tree" the tree itself in its place.
 
@@ -60,6 +66,7 @@ def nodes_for(
         kind: of the dataset.
         fits: whether training learns from fitted bodies.
         measures: whether fitted bodies are at least compared with the dataset's own.
+        judged: whether the network on images listens to the prior.
         sweep: whether labels are swept.
         rivals: whether rivals are among what is swept.
     """
@@ -68,10 +75,11 @@ def nodes_for(
     first = maker or Node("dataset tree", (), "given by the user", "data")
     absent = set() if fits or measures else {"fit_bodies"}
     absent |= (set() if rivals else RIVALS) if sweep else SWEEP
+    of_hmr = absent | (set() if fits else {"fit_bodies"}) | (set() if judged else {"train_prior"})
     nodes = [first]
     for node in NODES:
         if node.name not in {*makers.values(), *absent}:
-            unused = absent if fits or node.name != "train_hmr" else {"fit_bodies", *absent}
+            unused = of_hmr if node.name == "train_hmr" else absent
             needs = tuple(need for need in node.needs if need not in unused)
             nodes.append(replace(node, needs=_needs(needs, makers.values(), first.name)))
     return tuple(nodes)

@@ -79,7 +79,8 @@ def _stages(material: Material) -> tuple[dag.Node, ...]:
     paths = Paths(material.config)
     swept = material.config.labels.representations
     return dag.nodes_for(
-        material.config.dataset.kind, fits=paths.fits_bodies, measures=paths.measures_fits, sweep=bool(swept),
+        material.config.dataset.kind, fits=paths.fits_bodies, measures=paths.measures_fits,
+        judged=material.config.hmr.prior_weight > 0, sweep=bool(swept),
         rivals=bool({*swept} & {*material.config.rivals}),
     )  # fmt: skip
 

@@ -112,6 +112,13 @@ def test_fitted_bodies_stand_where_they_are_used(fits, measures):
     assert all(need in nodes for needs in nodes.values() for need in needs)
 
 
+def test_the_prior_stands_before_the_networks_that_listen_to_it():
+    for judged in (False, True):
+        nodes = {node.name: node.needs for node in dag.nodes_for("synthetic", judged=judged)}
+        assert ("train_prior" in nodes["train_hmr"]) == judged
+        assert "train_prior" in nodes["train_smpl"]
+
+
 def test_headline_gains_are_signed():
     metrics = {
         "enc_dec/psnr_foreground_db": 15.0,
