@@ -115,7 +115,10 @@ def mirrored(batch: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def _spotted(
-    images: Float[Tensor, "b images h w 3"], masks: Float[Tensor, "b views h w"], batch: Mapping[str, Tensor], spots: int
+    images: Float[Tensor, "b images h w 3"],
+    masks: Float[Tensor, "b views h w"],
+    batch: Mapping[str, Tensor],
+    spots: int,
 ) -> Float[Tensor, "b images h w 3"]:
     """Some colours of each person changed alike in all views; backgrounds stay, and who lacks a view's mask."""
     drawn, views = team().rand(len(images), spots, 7).to(images.device), masks.shape[1]
