@@ -11,9 +11,10 @@ import torch
 from codebase.body.arrays import load_body
 from codebase.config import HmrConfig
 from codebase.errors import ConfigError, DataError
+from codebase.models.gan2018 import Gan2018
 from codebase.models.hmr import build
 from codebase.models.implausible import break_bodies
-from codebase.models.prior import Prior
+from codebase.models.prior import AnyPrior, Prior
 from codebase.models.regressors import as_parameters
 from codebase.stages import train_hmr, train_prior
 from codebase.training import hmr_lesson
@@ -30,7 +31,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> People:
     return make_people(tmp_path_factory.mktemp("people"), acts=(2,), sections=sections)
 
 
-def lesson_of(people: People, prior: Prior | None = None, **changes: object) -> tuple[hmr_lesson.Lesson, dict]:
+def lesson_of(people: People, prior: AnyPrior | None = None, **changes: object) -> tuple[hmr_lesson.Lesson, dict]:
     section = HmrConfig(**(SMALL | OFF | changes))
     samples = train_hmr.Samples.load(people.crops(1), people.paths.index("train"), people.truth(1))
     mean_rotmats, mean_betas = train_hmr.mean_body(samples, load_body(BODY))
@@ -64,9 +65,10 @@ def test_the_loss_in_2d_teaches_every_correction(people, projection):
     assert gradient.abs().max() > 0
 
 
-def test_the_prior_pulls_towards_bodies_that_it_believes_in_and_stays_as_it_is(people):
+@pytest.mark.parametrize("kind", [Prior, Gan2018])
+def test_the_prior_pulls_towards_bodies_that_it_believes_in_and_stays_as_it_is(people, kind):
     torch.manual_seed(0)
-    prior = Prior(16).requires_grad_(False).eval()
+    prior = kind(16).requires_grad_(False).eval()
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     lesson, batch = lesson_of(people, prior, prior_weight=1.0)
     raw = raw_of(*break_bodies(batch["rotmats"], batch["betas"])).requires_grad_()
