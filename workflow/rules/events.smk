@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from subprocess import CalledProcessError
+from threading import Event
 
 from snakemake.dag import DAG
 from snakemake.jobs import Job
@@ -86,29 +87,42 @@ def find_running_jobs_again():
 def cancel_all_that_runs():
     """A Ctrl-C cancels every job that was submitted and is not over.
 
-    Snakemake's executors empty their list of jobs while they ask the scheduler for them, and would then cancel none.
+    Snakemake's executors empty their list of jobs while they ask the scheduler for them, and would then cancel none. The
+    Slurm plugin submits in threads, which go on after the Ctrl-C: what they bring is cancelled as it comes.
     """
-    running = {}
+    running, leaving = {}, Event()
 
     def kept(name, change):
         original = getattr(RemoteExecutor, name)
 
         def report(executor, job_info, *words, **named):
-            change(job_info)
+            change(executor, job_info)
             return original(executor, job_info, *words, **named)
 
         setattr(RemoteExecutor, name, report)
 
-    def cancel(executor):
+    def submitted(executor, job_info):
+        running[id(job_info)] = job_info
+        if leaving.is_set():
+            end(executor, [job_info])
+
+    def over(_, job_info):
+        running.pop(id(job_info), None)
+
+    def end(executor, jobs):
         try:
-            executor.cancel_jobs(list(running.values()))
+            executor.cancel_jobs(jobs)
         except CalledProcessError:
             pass  # bkill complains of jobs that have just ended, after it has ended the others
+
+    def cancel(executor):
+        leaving.set()  # before the list is read: a job that comes between is cancelled twice, not never
+        end(executor, list(running.values()))
         executor.shutdown()
 
-    kept("report_job_submission", lambda info: running.update({id(info): info}))
-    kept("report_job_success", lambda info: running.pop(id(info), None))
-    kept("report_job_error", lambda info: running.pop(id(info), None))
+    kept("report_job_submission", submitted)
+    kept("report_job_success", over)
+    kept("report_job_error", over)
     RemoteExecutor.cancel = cancel
 
 
