@@ -21,6 +21,8 @@ esac
 export POSEMILL_LSF_GENERIC=1
 log=$PWD/.snakemake/lsf_logs/rule_$rule
 mkdir -p "$log"
+# bsub joins the words of a command by blanks and gives them to a shell
+printf -v script %q "$script"
 answer=$(bsub -J "posemill_$rule${wildcards:+:$wildcards}" -o "$log/%J.log" -e "$log/%J.log" -env all -n "$cores" -W "$minutes" \
     -R "rusage[mem=$memory]" -R "span[hosts=1]" ${queue:+-q "$queue"} ${project:+-P "$project"} \
     ${flags[@]+"${flags[@]}"} -cwd "$PWD" "$script" 2>&1) || {

@@ -127,6 +127,29 @@ def test_a_bkill_that_takes_long_outlives_snakemake_s_patience(tmp_path):
     assert (tmp_path / "called").read_text() == "7 8\n"
 
 
+def test_jobs_are_cancelled_where_nothing_can_be_written(tmp_path):
+    path = commands(tmp_path, bkill='echo "$@" > calls; mv calls called')
+    (tmp_path / ".snakemake").write_text("no folder can be made here, as on a full disk\n")
+    assert call(tmp_path, GENERIC / "cancel.sh", "7", path=path).returncode == 0
+    end = time.monotonic() + 60
+    while not (tmp_path / "called").is_file():
+        assert time.monotonic() < end, "bkill was not called"
+        time.sleep(0.05)
+
+
+def test_a_folder_with_a_blank_in_its_name(tmp_path):
+    """bsub gives the words of a command to a shell, joined by blanks; so does this one."""
+    home = tmp_path / "a house"
+    home.mkdir()
+    path = commands(home, bsub='for last; do :; done; sh -c "$last" >&2; echo "Job <7> is submitted."')
+    script = home / "job.sh"
+    script.write_text("#!/bin/sh\necho ran > ran\n")
+    script.chmod(0o755)
+    done = call(home, GENERIC / "submit.sh", "crops", "", "1", "100", "9", "", "", str(script), path=path)
+    assert (done.stdout, done.stderr) == ("7\n", "")
+    assert (home / "ran").read_text() == "ran\n"
+
+
 @pytest.mark.parametrize(
     ("answer", "runs"), [("echo PEND", True), ("echo UNKWN", True), ("echo DONE", False), ("echo EXIT", False),
                          ("echo 'Job <7> is not found' >&2; exit 255", False)],
