@@ -1,4 +1,7 @@
-"""Ctrl-C while jobs are still being submitted: Snakemake's real Slurm plugin, and commands that take their time."""
+"""Snakemake interrupted or killed: its real plugins and our profiles, and commands that say what a scheduler would.
+
+No job runs here; tests/cluster/test_lsf_trouble.py has jobs that do.
+"""
 
 import os
 import re
@@ -12,6 +15,21 @@ from launching import tool
 
 # its plugin asks for both before it submits
 KNOWN = {"sinfo": "printf 'PARTITION\\ngpu*\\n'", "sacctmgr": "echo my_account", "sshare": "echo my_account"}
+# jobs that stay; bkill may answer after Snakemake's end
+LSF = [
+    'bsub: echo $((1000000 + $$)) >> "{0}/submitted"; echo "Job <$((1000000 + $$))> is submitted to queue <gpu>."',
+    "bjobs: echo RUN",
+    "bhist: true",
+    'bkill: echo "$@" >> "{0}/cancelled"',
+]
+TRAINING = (
+    "--configfile",
+    "configs/mini.yaml",
+    "--seconds-between-status-checks",
+    "1",
+    "--",
+    "results/mini/runs/prior/model_500.pt",
+)
 
 
 @pytest.fixture
@@ -37,28 +55,34 @@ def numbers(path):
     return re.findall(r"\d{7}", path.read_text()) if path.is_file() else []
 
 
+def started(house, tools, said, profile, *words):
+    """Snakemake with one of our profiles, in a house; what it says goes to a file."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAKEMAKE", "LSF", "SLURM"))}
+    kept["PATH"] = f"{tools}{os.pathsep}{kept['PATH']}"
+    argv = [sys.executable, "-m", "snakemake", "--profile", f"cluster_profiles/{profile}", *words]
+    with said.open("w") as file:
+        return subprocess.Popen(argv, cwd=house, env=kept, stdout=file, stderr=file)
+
+
+def wait_for(snakemake, said, condition, seconds=90):
+    """Until a condition holds, while Snakemake runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert snakemake.poll() is None, said.read_text()
+        assert time.monotonic() < end, said.read_text()
+        time.sleep(0.05)
+
+
 def test_ctrl_c_cancels_also_what_is_submitted_while_it_ends(house, tmp_path, slow_slurm):
     """The plugin submits in threads, and waits for them only after it has cancelled what it knew of."""
     said, made = tmp_path / "said", tmp_path / "submitted"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
-    environment["PATH"] = f"{slow_slurm}{os.pathsep}{environment['PATH']}"
-    words = ["--slurm-init-seconds-before-status-checks", "1", "--configfile", "configs/mini.yaml"]
-    argv = [sys.executable, "-m", "snakemake", "--profile", "cluster_profiles/slurm", *words]
-    with said.open("w") as file:
-        snakemake = subprocess.Popen(argv, cwd=house, env=environment, stdout=file, stderr=file)
-
-    def wait_for(condition, seconds=90):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert snakemake.poll() is None, said.read_text()
-            assert time.monotonic() < end, said.read_text()
-            time.sleep(0.05)
-
+    words = ("--slurm-init-seconds-before-status-checks", "1", "--configfile", "configs/mini.yaml")
+    snakemake = started(house, slow_slurm, said, "slurm", *words)
     try:
-        wait_for(lambda: len(numbers(made)) >= 2)
+        wait_for(snakemake, said, lambda: len(numbers(made)) >= 2)
         snakemake.send_signal(signal.SIGINT)
         # it logs this, and then cancels the nothing that it knows of
-        wait_for(lambda: "Terminating processes" in said.read_text())
+        wait_for(snakemake, said, lambda: "Terminating processes" in said.read_text())
         (tmp_path / "go").touch()
         assert snakemake.wait(90) != 0
     finally:
@@ -66,3 +90,43 @@ def test_ctrl_c_cancels_also_what_is_submitted_while_it_ends(house, tmp_path, sl
         snakemake.kill()
     assert len(numbers(made)) >= 2
     assert set(numbers(tmp_path / "cancelled")) == set(numbers(made)), said.read_text()
+
+
+@pytest.fixture
+def lsf(tmp_path):
+    """A folder for PATH: LSF's commands, for which every job runs for ever."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for line in LSF:
+        name, script = line.split(": ", 1)
+        tool(folder, name, script.format(tmp_path))
+    return folder
+
+
+def test_a_killed_snakemake_of_the_generic_profile_finds_its_jobs_again(house, tmp_path, lsf):
+    """Each by its own number; and no job is submitted that runs."""
+    first = started(house, lsf, tmp_path / "first", "lsf-generic", *TRAINING)
+    try:
+        wait_for(first, tmp_path / "first", lambda: numbers(tmp_path / "submitted"))
+        wait_for(first, tmp_path / "first", lambda: "Submitted job" in (tmp_path / "first").read_text())
+    finally:
+        first.kill()
+        first.wait()
+    unlocked = started(
+        house, lsf, tmp_path / "unlocked", "lsf-generic", "--configfile", "configs/mini.yaml", "--unlock"
+    )
+    assert unlocked.wait(90) == 0
+    again = started(house, lsf, tmp_path / "again", "lsf-generic", *TRAINING)
+    try:
+        wait_for(again, tmp_path / "again", lambda: "external jobid" in (tmp_path / "again").read_text())
+        assert "Resuming incomplete job" in (tmp_path / "again").read_text()
+        again.send_signal(signal.SIGINT)
+        assert again.wait(90) != 0
+    finally:
+        again.kill()
+    assert len(numbers(tmp_path / "submitted")) == 1
+    end = time.monotonic() + 60
+    while not numbers(tmp_path / "cancelled"):
+        assert time.monotonic() < end, "it was left behind"
+        time.sleep(0.05)
+    assert numbers(tmp_path / "cancelled") == numbers(tmp_path / "submitted"), "a job found again is cancelled, too"
