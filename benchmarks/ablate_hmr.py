@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablate_enc_dec import BASE, cell, slug
-from benchmarks.compare_hmr import Bench
+from benchmarks.hmr_runs import Bench
 from codebase.config import Config, read_config, validate_config
 from codebase.files import read_json, write_json, write_text
 from codebase.paths import Paths

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from benchmarks import compare_hmr, hmr_speed
+from benchmarks import compare_hmr, hmr_runs, hmr_speed
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config
 from codebase.data.bodies import Bodies
@@ -62,9 +62,9 @@ def test_settings_are_read_by_variant() -> None:
 def test_figures_are_the_courses_and_follow_the_corrections() -> None:
     layer, truth = BodyLayer(load_body(BODY)), some_bodies(5, 0)
     far, near = some_bodies(5, 1), Bodies(truth.betas + 0.5, truth.rotmats)
-    exact = compare_hmr.measured([truth], truth, layer)
+    exact = hmr_runs.measured([truth], truth, layer)
     assert max(exact.values()) < 1e-3
-    found = compare_hmr.measured([far, near], truth, layer)
+    found = hmr_runs.measured([far, near], truth, layer)
     meshes = [layer.vertices(torch.from_numpy(one.betas), torch.from_numpy(one.rotmats)) for one in (near, far, truth)]
     for key, mesh in (("v2v_l2_m2", meshes[0]), ("v2v_l2_m2/iteration_1", meshes[1])):
         assert found[key] == pytest.approx(float((mesh - meshes[2]).square().mean()), rel=1e-4)
