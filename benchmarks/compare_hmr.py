@@ -144,7 +144,7 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             lines.append(_row([split, "the mean body for everybody", "", "", ""], runs[:1], f"{split}/mean_body"))
         for name, runs in found.items():
             took = cell([run["cpu_minutes"] for run in runs], 1, 1)
-            size = f"{runs[0]['steps']} x {runs[0]['batch']}"
+            size = ", ".join(dict.fromkeys(f"{run['steps']} x {run['batch']}" for run in runs))
             lines.append(_row([split, VARIANTS[name].words, str(len(runs)), size, took], runs, split))
     return "\n".join(lines) + "\n"
 

@@ -97,6 +97,8 @@ def test_the_rival_is_the_best_on_validation() -> None:
     assert len(rows) == 2 + 2 * (1 + len(found))
     assert len({row.count("|") for row in rows}) == 1
     assert "0.0200 ± 0.0141" in rows[-3]
+    mixed = {"v2": [found["v2"][0], found["v2"][1] | {"steps": 20}]}
+    assert "| 10 x 4, 20 x 4 |" in compare_hmr.table(mixed)
 
 
 def test_a_finished_run_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
