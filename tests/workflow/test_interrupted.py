@@ -103,30 +103,46 @@ def lsf(tmp_path):
     return folder
 
 
-def test_a_killed_snakemake_of_the_generic_profile_finds_its_jobs_again(house, tmp_path, lsf):
-    """Each by its own number; and no job is submitted that runs."""
-    first = started(house, lsf, tmp_path / "first", "lsf-generic", *TRAINING)
+@pytest.fixture
+def killed(house, tmp_path, lsf):
+    """What goes on after a Snakemake that was killed while its one job runs, with words for its command line."""
+    said = tmp_path / "first"
+    first = started(house, lsf, said, "lsf-generic", *TRAINING)
     try:
-        wait_for(first, tmp_path / "first", lambda: numbers(tmp_path / "submitted"))
-        wait_for(first, tmp_path / "first", lambda: "Submitted job" in (tmp_path / "first").read_text())
+        wait_for(first, said, lambda: "Submitted job" in said.read_text())
     finally:
         first.kill()
         first.wait()
-    unlocked = started(
-        house, lsf, tmp_path / "unlocked", "lsf-generic", "--configfile", "configs/mini.yaml", "--unlock"
-    )
-    assert unlocked.wait(90) == 0
-    again = started(house, lsf, tmp_path / "again", "lsf-generic", *TRAINING)
+    assert started(house, lsf, tmp_path / "unlocked", "lsf-generic", *TRAINING[:2], "--unlock").wait(90) == 0
+    return lambda *words: started(house, lsf, tmp_path / "again", "lsf-generic", *words, *TRAINING)
+
+
+def test_a_killed_snakemake_of_the_generic_profile_finds_its_jobs_again(killed, tmp_path):
+    """Each by its own number; and no job is submitted that runs."""
+    said, cancelled = tmp_path / "again", tmp_path / "cancelled"
+    again = killed()
     try:
-        wait_for(again, tmp_path / "again", lambda: "external jobid" in (tmp_path / "again").read_text())
-        assert "Resuming incomplete job" in (tmp_path / "again").read_text()
+        wait_for(again, said, lambda: "external jobid" in said.read_text())
+        assert "Resuming incomplete job" in said.read_text()
         again.send_signal(signal.SIGINT)
         assert again.wait(90) != 0
     finally:
         again.kill()
     assert len(numbers(tmp_path / "submitted")) == 1
     end = time.monotonic() + 60
-    while not numbers(tmp_path / "cancelled"):
+    while not numbers(cancelled):
         assert time.monotonic() < end, "it was left behind"
         time.sleep(0.05)
-    assert numbers(tmp_path / "cancelled") == numbers(tmp_path / "submitted"), "a job found again is cancelled, too"
+    assert numbers(cancelled) == numbers(tmp_path / "submitted"), "a job found again is cancelled, too"
+
+
+def test_a_job_of_another_config_is_not_waited_for(killed, tmp_path):
+    """What it makes would pass for what the new config asks for."""
+    said = tmp_path / "again"
+    again = killed("--config", "prior={learning_rate: 0.5}")
+    try:
+        wait_for(again, said, lambda: "external jobid" in said.read_text())
+    finally:
+        again.kill()
+    assert "Resuming incomplete job" not in said.read_text()
+    assert len(numbers(tmp_path / "submitted")) == 2

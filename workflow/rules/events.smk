@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 from subprocess import CalledProcessError
 from threading import Event
@@ -67,20 +68,34 @@ def find_running_jobs_again():
     """After a killed Snakemake, lsf-generic waits for its jobs that still run, and does not submit them once more.
 
     Snakemake's plugin is meant to do so by itself. But under `rerun-incomplete` it forgets the numbers of jobs, and a job's
-    own Snakemake writes over the number that was noted (`keep_numbers_of_jobs`).
+    own Snakemake writes over the number that was noted (`keep_numbers_of_jobs`). Beside the number stands for which params
+    the job was submitted: where the config was changed since, what it makes is not what is wanted now.
     """
 
-    forgets = DAG.incomplete_external_jobid
+    forgets, notes = DAG.incomplete_external_jobid, PersistenceBase.started
+
+    def ours():
+        # known only later: while the workflow is read there is no executor yet
+        settings = workflow.executor_settings
+        return "lsf-generic" in (getattr(settings, "status_cmd", None) or "")
+
+    def wanted(job):
+        said = "\n".join(map(str, getattr(job, "params", ())))
+        return sha256(said.encode()).hexdigest()[:16]
+
+    def started(persistence, job, external_jobid=None):
+        marked = ours() and external_jobid
+        note = f"{external_jobid} {wanted(job)}" if marked else external_jobid
+        notes(persistence, job, note)
 
     def number(dag, job):
-        # known only now: while the workflow is read there is no executor yet
-        settings = dag.workflow.executor_settings
-        if "lsf-generic" not in (getattr(settings, "status_cmd", None) or ""):
+        if not ours():
             return forgets(dag, job)
-        return next(
-            filter(still_runs, dag.workflow.persistence.external_jobids(job)), None
-        )
+        noted = map(str.split, dag.workflow.persistence.external_jobids(job))
+        same = (words[0] for words in noted if words[1:] == [wanted(job)])
+        return next(filter(still_runs, same), None)
 
+    PersistenceBase.started = started
     DAG.incomplete_external_jobid = number
 
 
