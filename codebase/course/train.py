@@ -56,7 +56,7 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
     """
     out, size = config.out_dir, (config.data.resy, config.data.resx)
     begin = find_model(model_file, out) if model_file else None
-    judge = prior_of(config.section(1), config.prior)
+    judge = prior_of(config.section(1), *filter(None, [config.prior]))
     device = prepare(runtime_of(config), config.section(1).seed)
     body = load_body(config.data.bm_path)
     section, samples = _read(config, body)

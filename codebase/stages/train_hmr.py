@@ -121,22 +121,23 @@ def run(
     )
 
 
-def prior_of(section: HmrConfig, checkpoint: Path | None = None) -> AnyPrior | None:
+def prior_of(section: HmrConfig, *checkpoints: Path) -> AnyPrior | None:
     """The trained prior, at rest, where the section's `prior_weight` asks for it.
 
     Raises:
-        ConfigError: it does, and no checkpoint is named.
+        ConfigError: it does, and no checkpoint is named, or several are.
         DataError: the checkpoint is missing, or none of a prior.
     """
     if not section.prior_weight:
         return None
-    if checkpoint is None:
+    if len(checkpoints) != 1:
         raise ConfigError(
-            f"hmr.prior_weight is {section.prior_weight}, but no prior is named.", where="hmr.prior_weight",
-            expected="a checkpoint of train_prior: --prior of train-hmr, or the key `prior` of a course config",
+            f"hmr.prior_weight is {section.prior_weight}, but {len(checkpoints)} priors are named.",
+            where="hmr.prior_weight",
+            expected="one checkpoint of train_prior: --prior of train-hmr, or the key `prior` of a course config",
             mend="name it, or set hmr.prior_weight to 0",
-        )  # fmt: skip
-    return frozen_prior(checkpoint)[0]
+        )
+    return frozen_prior(checkpoints[0])[0]
 
 
 def _labelled(store: CropStore, subjects: tuple[int, ...] | None) -> Rows:

@@ -93,8 +93,9 @@ def test_a_trained_prior_is_heard_and_a_missing_one_refused(people, tmp_path: Pa
         "index_train": people.paths.index("train"), "index_val": people.paths.index("val"),
         "crops": people.crops(1, 8), "bodies": people.truth(1, 8), "body": BODY,
     }  # fmt: skip
-    with pytest.raises(ConfigError, match=r"hmr\.prior_weight"):
-        train_hmr.run(config, **common, output=tmp_path / "model_4.pt")
+    for several in ([], [tmp_path / "no.pt"] * 2):
+        with pytest.raises(ConfigError, match=rf"hmr\.prior_weight is 1\.0, but {len(several)} priors are named"):
+            train_hmr.run(config, **common, output=tmp_path / "model_4.pt", prior=several)
     with pytest.raises(DataError, match=r"no\.pt"):
         train_hmr.run(config, **common, output=tmp_path / "model_4.pt", prior=[tmp_path / "no.pt"])
     train_prior.run(config, body=BODY, output=tmp_path / "prior" / "model_30.pt")
