@@ -18,6 +18,7 @@ import torch
 from conftest import REPOSITORY
 
 from codebase.body.model import BodyLayer, load_body
+from codebase.config import Config
 from codebase.config.course import read_course_config
 from codebase.course import predict
 from codebase.course.samples import CourseSamples
@@ -25,6 +26,7 @@ from codebase.course.train import train
 from codebase.errors import ConfigError, DataError, OutOfTimeError
 from codebase.files import read_json
 from codebase.models.projection import Cameras
+from codebase.stages import train_prior
 from tests.course import course_tree, rewrite_npz, write_yaml
 from tests.people import BODY
 
@@ -271,7 +273,7 @@ def test_the_command_takes_frames_without_a_body_and_refuses_those_without_a_box
 
 
 def test_losses_and_augmentations_of_ours_hold_for_the_courses_data(tree, tmp_path):
-    """Attention, joints in 2D through a lens that bends, scale, occlusion; the prior must be named."""
+    """Attention, joints in 2D through a lens that bends, scale, occlusion; the prior, which must be named."""
     ours = {
         "style": "ours", "heads": False, "features": "grid", "places": True, "places_weight": 1.0, "flip": 0.5,
         "turn_rad": 0.2, "scale": 0.1, "occlusion": 0.5, "joints_2d_weight": 1.0, "supervise": "all",
@@ -287,6 +289,13 @@ def test_losses_and_augmentations_of_ours_hold_for_the_courses_data(tree, tmp_pa
     judged = write_yaml(tmp_path / "p.yaml", tree, training__epochs=1, hmr=ours | {"prior_weight": 0.1}, model=model)
     with pytest.raises(ConfigError, match="the key `prior`"):
         run_train(judged)
+    made = tmp_path / "prior" / "model_30.pt"
+    poses = {"steps": 30, "count": 300, "width": 16, "batch_size": 32}
+    train_prior.run(Config(name="some", prior=poses), body=BODY, output=made)
+    with judged.open("a") as file:
+        file.write(f"prior: {made}\n")
+    last = (run_train(judged) / "run" / "history.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["prior"] > 0
 
 
 def test_training_leaves_missing_pictures_out_and_says_so(tree, tmp_path, caplog):
