@@ -53,7 +53,8 @@ def test_ctrl_c_cancels_what_was_submitted(house, name, asks):
         assert snakemake.wait(LONG) != 0
     wait_for("the end of the training", lambda: not running(house.root, "train-prior"), LONG)
     ((job,),) = house.calls("bkill")
-    assert house.run("bjobs", "-noheader", "-o", "stat", job).stdout.strip() == "EXIT"
+    # a job whose processes are gone counts as running until Slurm has cleaned up after it
+    wait_for("EXIT", lambda: house.run("bjobs", "-noheader", "-o", "stat", job).stdout.strip() == "EXIT", LONG)
 
 
 def test_a_killed_snakemake_of_the_generic_profile_finds_its_job_again(house):
