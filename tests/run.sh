@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests but those on a live scheduler:   bash tests/run.sh [--no-venv] [arguments of pytest]
-# Those alone (over 20 minutes, an hour and more beside other work):
+# Those alone (over 20 minutes, 40 beside other work):
 #                                            bash tests/run.sh [--no-venv] --cluster [arguments of pytest]
 # Both:                                      bash tests/run.sh [--no-venv] --all [arguments of pytest]
 # (POSEMILL_CLUSTER_TESTS names some files of those on the scheduler, for --all.)

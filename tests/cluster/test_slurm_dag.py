@@ -1,6 +1,7 @@
 """The whole DAG as jobs of a real Slurm, by `snakemake --profile slurm`; each GPU rule on a GPU of its own.
 
-Of the tests' small config, in some 45 jobs. Of the miniature itself, in some 135 jobs and up to an hour:
+Of the tests' small config, in some 45 jobs. Of the miniature itself, in some 135 jobs and up to an hour, with
+`runtime: {threads: 1}` in a copy of the config where cores are shared, since threads of convolutions wait by spinning:
 
     POSEMILL_CLUSTER_CONFIG=configs/mini.yaml bash tests/run.sh --cluster tests/cluster/test_slurm_dag.py
 """
