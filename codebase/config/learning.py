@@ -200,7 +200,7 @@ class HmrConfig(TrainConfig):
     flip: float = Field(0.5, ge=0, le=1, description="augmentation: share of images mirrored, pose with them")
     turn_rad: NonNegativeFloat = Field(0.2, description="augmentation: in-plane rotation, deviation")
     scale: NonNegativeFloat = Field(
-        0.0, description="augmentation: deviation of the logarithm of the picture's scale about the root"
+        0.0, description="augmentation: deviation of the logarithm of the picture's scale about the crop's middle"
     )
     occlusion: float = Field(
         0.0,
