@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from codebase.training import colour_jit
+
 # Turns about the grey axis keep grey and turn hue.
 _GREY = torch.full((3,), 1 / math.sqrt(3))
 
@@ -51,6 +53,8 @@ def recolour(
     room: tuple[Float[Tensor, "b 3 3"], Float[Tensor, "b 3"]],
 ) -> Float[Tensor, "b images h w 3"]:
     """The images of each sample with one map for the person (mask 1) and one for the room (mask 0), in [0, 1]."""
+    if colour_jit.takes(images, masks, *person, *room):
+        return colour_jit.recolour(images, masks, person, room)
     inside, outside = (_apply(images, *maps) for maps in (person, room))
     return torch.lerp(outside, inside, masks[..., None])
 
@@ -92,6 +96,8 @@ def recolour_spots(
 
     Near is a Gaussian of the distance in RGB, brightness counting half: what is in the shade changes as well.
     """
+    if colour_jit.takes(images, masks, spots):
+        return colour_jit.recolour_spots(images, masks, spots)
     pixels = images.flatten(1, 3)
     centre, shift, width = spots.split([3, 3, 1], dim=2)
     here, there = (each - 0.5 * each.mean(dim=2, keepdim=True) for each in (pixels, centre))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import random
 
 import numpy as np
@@ -11,6 +13,8 @@ import torch
 from codebase.config.root import RuntimeConfig
 from codebase.training.precision import pick_device
 from codebase.training.team import inside, join
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt, in malloc.h
 
 
 def prepare(runtime: RuntimeConfig, seed: int) -> torch.device:
@@ -25,8 +29,18 @@ def prepare(runtime: RuntimeConfig, seed: int) -> torch.device:
     seed_all(seed)
     torch.backends.cudnn.deterministic = True
     device = pick_device(runtime.device)
+    if device.type == "cpu":
+        _keep_freed_memory()
     _add_up_in_order(device.type == "cpu")
     return join(device)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what large tensors leave free: given back and asked for anew, each page is zeroed every step."""
+    if platform.libc_ver()[0] == "glibc":
+        malloc = ctypes.CDLL(None)
+        malloc.mallopt(_MMAP_MAX, 0)
+        malloc.mallopt(_TRIM_THRESHOLD, -1)
 
 
 def _add_up_in_order(on_cpu: bool) -> None:
