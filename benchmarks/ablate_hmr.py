@@ -1,6 +1,7 @@
 """Claim: each ingredient of the image-to-body network earns its place, and its later corrections help.
 
     python -m benchmarks.ablate_hmr CONFIG [key=value ...] [--only NAME ...] [--seeds 0 1 2] [--results DIR] [--prior F]
+        [--enc-dec F]
 
 Trains the stage train_hmr of CONFIG, and again with each of its ingredients taken away or a candidate added, on the
 index, crops and true bodies of a finished run of CONFIG (or of the one that data_from names), and measures on the
@@ -38,18 +39,25 @@ class Times:
         return f"x {self.factor}"
 
 
+_SCRATCH = {"start": "scratch", "encoder_rate": 1.0}
 # from the most promising on
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "attention, one token": {"regressor": "attention"},
-    "attention, a token a joint": {"regressor": "attention", "queries": "joints", "width": 256},
-    "attention, narrower, a lower rate": {"regressor": "attention", "width": 256, "learning_rate": 0.0005},
+    "attention, one token": {"regressor": "attention", "points": False},
+    "attention, a token a joint": {"regressor": "attention", "points": False, "queries": "joints", "width": 256},
+    "attention, narrower, a lower rate": {
+        "regressor": "attention",
+        "points": False,
+        "width": 256,
+        "learning_rate": 0.0005,
+    },
     "joints in 2D": {"joints_2d_weight": 1.0},
     "occlusion": {"occlusion": 0.5},
-    "deeper encoder": {"blocks": Times(2)},
-    "wider encoder": {"widths": Times(1.5)},
+    "spots of colour": {"colour_spots": 6},
+    "deeper encoder": _SCRATCH | {"blocks": Times(2)},
+    "wider encoder": _SCRATCH | {"widths": Times(1.5)},
     "prior 0.01": {"prior_weight": 0.01},
     "scale 0.1": {"scale": 0.1},
-    "ImageNet's Lite0": {"backbone": "efficientnet_lite0", "encoder_rate": 0.1, "enlarge": 2},
+    "ImageNet's Lite0": _SCRATCH | {"backbone": "efficientnet_lite0", "encoder_rate": 0.1, "enlarge": 2},
     "joints in 2D, weak perspective": {"joints_2d_weight": 1.0, "projection": "weak"},
     "prior 0.1": {"prior_weight": 0.1},
     "v2v L1": {"v2v_l1_weight": 5.0},
@@ -61,6 +69,7 @@ TAKEN_AWAY: dict[str, dict[str, Any]] = {
     "no flip": {"flip": 0.0},
     "no turn": {"turn_rad": 0.0},
     "no colour changes": {"colour": 0.0},
+    "no spots of colour": {"colour_spots": 0},
     "no other backgrounds": {"background": 0.0},
     "pooled features": {"features": "pooled"},
     "regressor of 2018": {"style": "hmr2018"},
@@ -70,7 +79,17 @@ TAKEN_AWAY: dict[str, dict[str, Any]] = {
     "no loss on rotations": {"rotations_weight": 0.0},
     "no loss on betas": {"betas_weight": 0.0},
 }
-VARIANTS: dict[str, dict[str, Any]] = {BASE: {}} | CANDIDATES | TAKEN_AWAY
+# of a network that begins with the encoder of enc_dec
+TAKEN_OVER: dict[str, dict[str, Any]] = {
+    "encoder from scratch": _SCRATCH,
+    "encoder frozen": {"frozen": True},
+    "no points of L_3d": {"points": False},
+    "encoder frozen, no points of L_3d": {"frozen": True, "points": False},
+    "encoder at the full rate": {"encoder_rate": 1.0},
+    "encoder at a tenth of the rate": {"encoder_rate": 0.1},
+    "statistics followed": {"statistics": "batch"},
+}
+VARIANTS: dict[str, dict[str, Any]] = {BASE: {}} | TAKEN_OVER | CANDIDATES | TAKEN_AWAY
 # of the table: key, heading, digits
 COLUMNS = (("pve_mm", "PVE", 1), ("pa_pve_mm", "PA-PVE", 1), ("mpjpe_mm", "MPJPE", 1), ("v2v_l2_m2", "v2v_l2, m²", 5))
 SPLITS = ("val", "test")
@@ -83,12 +102,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--results", type=Path, help="folder, default {root}/ablate_hmr")
+    parser.add_argument("--enc-dec", type=Path, help="checkpoint for hmr.start: enc_dec, default the run's own")
     parser.add_argument("--prior", type=Path, help="checkpoint for hmr.prior_weight, default the run's own")
     options = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     config = read_config(options.config, options.overrides)
     limit_threads(config.runtime.threads)
-    folder, bench = options.results or Paths(config).root / "ablate_hmr", Bench(config, options.prior)
+    folder, bench = options.results or Paths(config).root / "ablate_hmr", Bench(config, options.prior, options.enc_dec)
     for seed in options.seeds:
         for name in options.only:
             changed = variant(config, name, seed)
@@ -101,6 +121,8 @@ def variant(config: Config, name: str, seed: int) -> Config | None:
     """The config of a variant; None where it would change nothing."""
     section = config.hmr.model_dump() | changes(config, name)
     if name != BASE and section == config.hmr.model_dump():
+        return None
+    if name in TAKEN_OVER and config.hmr.start == "scratch":
         return None
     section |= {"seed": seed, "name": f"{slug(name)}_seed{seed}"}
     return validate_config(Config, config.model_dump() | {"hmr": section}, where=name)

@@ -1,7 +1,7 @@
 """Claim: bodies from images by preset v2 are better than by the course project's system of 2021, and than the mean.
 
     python -m benchmarks.compare_hmr CONFIG [key=value ...] [--variants NAME ...] [--seeds 0 1 2]
-        [--set VARIANT.key=value ...] [--output DIR] [--embedding DIR]
+        [--set VARIANT.key=value ...] [--output DIR] [--enc-dec FILE] [--embedding DIR]
 
 Trains the stage train_hmr for each variant and seed on the index, crops and true bodies of a finished run of CONFIG (or
 of the one that data_from names), and measures it on the validation and the test split: after each correction v2v_l2 and
@@ -11,6 +11,9 @@ A rival is the preset eth2021 as it is, with an encoder that knows ImageNet, or 
 v2.steps=1500` gives each its share of time. A run lies in {output}/{variant}_seed{n}, default {root}/compare_hmr; it is
 resumed where it stopped, and a finished one is not made again. table.md and table.json there are of all finished runs
 of these seeds. Settings are chosen on the validation rows; the test rows tell what the chosen ones are worth.
+
+v2 begins with the encoder of that run's enc_dec (`--enc-dec`: of another checkpoint), which saw the frames of all
+training subjects without labels; v2_scratch is the same without it.
 
 `--embedding` names the folder of `benchmarks.ablate_smpl`, whose bodies from embeddings (joints of S1 alone) are set
 beside those from images (bodies of S1 alone, and of all labelled subjects).
@@ -49,6 +52,7 @@ class Variant(NamedTuple):
 _IMAGENET = {"backbone": "efficientnet_lite0"}
 VARIANTS: dict[str, Variant] = {
     "v2": Variant("v2", {}, "preset v2"),
+    "v2_scratch": Variant("v2", {"start": "scratch", "encoder_rate": 1.0}, "preset v2, its encoder from scratch"),
     "eth2021": Variant("eth2021", {}, "eth2021, frozen ResNet-152 of random weights"),
     "eth2021_imagenet": Variant("eth2021", _IMAGENET, "eth2021, frozen EfficientNet-Lite0 of ImageNet"),
     "eth2021_trained": Variant(
@@ -83,13 +87,14 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="VARIANT.key=value", dest="settings")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--prior", type=Path, help="checkpoint for hmr.prior_weight, default the run's own")
+    parser.add_argument("--enc-dec", type=Path, help="checkpoint for hmr.start: enc_dec, default the run's own")
     parser.add_argument("--embedding", type=Path, help="folder of benchmarks.ablate_smpl, default {root}/ablate_smpl")
     options = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     config = read_config(options.config, options.overrides)
     limit_threads(config.runtime.threads)
     folder = options.output or Paths(config).root / "compare_hmr"
-    settings, bench = parse_settings(options.settings), Bench(config, options.prior)
+    settings, bench = parse_settings(options.settings), Bench(config, options.prior, options.enc_dec)
     for seed in options.seeds:
         for name in options.variants:
             bench.run(changed(config, name, seed, settings.get(name, {})), folder / f"{name}_seed{seed}")
@@ -183,7 +188,7 @@ def labels_table(found: Mapping[str, Sequence[Mapping[str, Any]]], from_embeddin
     """Test errors of bodies from images and from embeddings, by what is labelled."""
     heads = {key: heading for key, heading, _ in COLUMNS if key in SHARED}
     rows = {EMBEDDING: from_embeddings}
-    rows |= {VARIANTS[name].words: found[name] for name in ("v2_S1", "v2") if name in found}
+    rows |= {VARIANTS[name].words: found[name] for name in ("v2_S1", "v2_scratch", "v2") if name in found}
     lines = [f"| bodies from | seeds | {' | '.join(heads.values())} |", "|---" * (len(heads) + 2) + "|"]
     for words, runs in rows.items():
         if runs:

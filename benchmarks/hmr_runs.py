@@ -53,9 +53,10 @@ class Judged:
 class Bench:
     """What all runs share: data, true bodies, the body."""
 
-    def __init__(self, config: Config, prior: Path | None = None) -> None:
+    def __init__(self, config: Config, prior: Path | None = None, enc_dec: Path | None = None) -> None:
         self.config, self.paths = config, Paths(config)
         self.prior = prior or self.paths.checkpoint("prior")
+        self.enc_dec = enc_dec or encoder_of(self.paths)
 
     @cached_property
     def layer(self) -> BodyLayer:
@@ -96,10 +97,12 @@ class Bench:
         subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
         finished = mine["done"] and output.is_file()
         try:
+            begin = self.enc_dec if config.hmr.start == "enc_dec" else None
             train_hmr.run(
                 config, index_train=self.paths.index("train"), index_val=self.paths.index("val"),
                 crops=[self.paths.crops(s) for s in subjects], bodies=[self.paths.truth(s) for s in subjects],
                 body=config.dataset.body, output=output, prior=[self.prior] if config.hmr.prior_weight else [],
+                enc_dec=begin,
             )  # fmt: skip
             mine["done"] = True
         finally:
@@ -110,13 +113,22 @@ class Bench:
         return mine
 
 
+def encoder_of(paths: Paths) -> Path:
+    """The encoder-decoder of a run, or of the one that its data is from, where it has none of its own."""
+    own, source = paths.checkpoint("enc_dec"), paths.config.data_from
+    other = source / "runs" / own.parent.name / own.name if source is not None else own
+    return other if other.is_file() and not own.is_file() else own
+
+
 @torch.inference_mode()
 def answers_of(model: Hmr, precision: str, judged: Judged) -> list[Bodies]:
     """Bodies after each correction, im frame, as the stage predict finds them."""
     device, parts = next(model.parameters()).device, []
+    shown = ("image", "background") if model.sees_background else ("image",)
     for rows in in_turn(judged.rows, 2 * CHUNK):
+        seen = judged.store.gather(rows, shown)
         with autocast(precision, device):  # type: ignore[arg-type]
-            raw = model(as_image(judged.store.gather(rows, ("image",))["image"].to(device)))[0].cpu()
+            raw = model(*(as_image(seen[name].to(device)) for name in shown))[0].cpu()
         parts.append(raw)
     each = [bodies_of(one) for one in torch.cat(parts, dim=1)]
     return [Bodies(betas.numpy(), rotmats.numpy()) for rotmats, betas in each]

@@ -16,7 +16,8 @@ def train(config: Config) -> None:
     """Train hmr as the rule `train_hmr` does; an interrupted run resumes.
 
     Raises:
-        DataError: the indices, crops or bodies (or the prior, with hmr.prior_weight) are not there yet.
+        DataError: the indices, crops or bodies (or the prior, with hmr.prior_weight, or the encoder-decoder, with
+            hmr.start: enc_dec) are not there yet.
     """
     paths = Paths(config)
     subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
@@ -29,8 +30,14 @@ def train(config: Config) -> None:
     prior = [paths.checkpoint("prior")] if config.hmr.prior_weight else []
     if prior:
         _require(prior, target=prior[0])
+    encoder = paths.checkpoint("enc_dec") if config.hmr.start == "enc_dec" else None
+    if encoder is not None:
+        _require([encoder], target=encoder)
     run = importlib.import_module("codebase.stages.train_hmr").run
-    run(config, **inputs, crops=crops, bodies=bodies, prior=prior, output=paths.checkpoint("hmr"), budget_s=None)
+    run(
+        config, **inputs, crops=crops, bodies=bodies, prior=prior, enc_dec=encoder, output=paths.checkpoint("hmr"),
+        budget_s=None,
+    )  # fmt: skip
 
 
 def test(config: Config, model_file: Path) -> None:

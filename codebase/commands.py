@@ -74,9 +74,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "train_hmr": Command(
         "train bodies from images",
-        SPLITS | {"crops": Path, "bodies": Path, "body": Path, "prior": Path, "output": Path},
+        SPLITS | {"crops": Path, "bodies": Path, "body": Path, "prior": Path, "enc_dec": Path, "output": Path},
         lists=("crops", "bodies", "prior"),
-        optional=("prior",),
+        optional=("prior", "enc_dec"),
         trains=True,
     ),
     "predict": Command(

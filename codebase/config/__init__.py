@@ -11,6 +11,7 @@ from codebase.config.data import (
     SplitConfig,
     SynthesizeConfig,
 )
+from codebase.config.hmr import HmrNetwork, hmr_network
 from codebase.config.image_pose import ImageNetwork, ImagePoseConfig, image_network
 from codebase.config.labels import LabelsConfig, Point, RivalConfig, labels_of, point_settings, point_words, points
 from codebase.config.learning import (
@@ -38,6 +39,7 @@ __all__ = [
     "ExtractConfig",
     "FitBodiesConfig",
     "HmrConfig",
+    "HmrNetwork",
     "ImageNetwork",
     "ImagePoseConfig",
     "LabelsConfig",
@@ -54,6 +56,7 @@ __all__ = [
     "SynthesizeConfig",
     "TrainConfig",
     "apply_overrides",
+    "hmr_network",
     "image_network",
     "labels_of",
     "load_config",

@@ -156,7 +156,8 @@ class CourseConfig(Section):
         """The section `hmr` that the keys mean, for a training split of so many frames.
 
         Raises:
-            ConfigError: there is no such preset, or a key of `hmr` is refused or already said by a key of the course.
+            ConfigError: there is no such preset, or a key of `hmr` is refused or already said by a key of the course,
+                or the network begins with an encoder that cannot see course data.
         """
         twice = sorted(set(self.hmr) & set(_SAID))
         if twice:
@@ -180,7 +181,16 @@ class CourseConfig(Section):
         said |= {key: value for key, value in chosen.items() if value is not None}
         # the course's networks answer in the camera's frame
         merged = {"frame": "camera", **self._preset(), **self.hmr, **said}
-        return validate_config(HmrConfig, merged, where="hmr", expected="the keys of hmr in docs/config.md")
+        section = validate_config(HmrConfig, merged, where="hmr", expected="the keys of hmr in docs/config.md")
+        if section.start == "enc_dec":
+            raise ConfigError(
+                "hmr.start is enc_dec, whose encoder sees a picture beside the empty scene of its camera, and course "
+                "data has no empty scenes.",
+                where=f"hmr.start ({'hmr' if 'start' in self.hmr else f'preset {self.preset}'})",
+                expected="scratch: an encoder that is trained here, or one with published weights",
+                mend="set hmr: {start: scratch, encoder_rate: 1.0}, or train on a dataset tree by the workflow",
+            )
+        return section
 
     def _preset(self) -> dict[str, Any]:
         sections = {p.stem: yaml.safe_load(p.read_text(encoding="utf-8")).get("hmr") for p in PRESETS.glob("*.yaml")}

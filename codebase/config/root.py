@@ -20,6 +20,7 @@ from codebase.config.data import (
     SplitConfig,
     SynthesizeConfig,
 )
+from codebase.config.hmr import hmr_network
 from codebase.config.image_pose import ImagePoseConfig
 from codebase.config.labels import LabelsConfig, RivalConfig, unfit
 from codebase.config.learning import EmbedConfig, EncDecConfig, HmrConfig, PoseConfig, PriorConfig, SmplConfig
@@ -164,4 +165,7 @@ def stage_digest(config: Config, stage: str) -> str:
         name: getattr(config, name).model_dump(mode="json", exclude=files | others if name == "dataset" else spread)
         for name in STAGE_SECTIONS[stage]
     }
+    if stage == "train_hmr":
+        # with the encoder that it takes over, where it does
+        parts["hmr"] = hmr_network(config.hmr, config.enc_dec).model_dump(mode="json", exclude=spread)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -53,11 +53,11 @@ def mirror_rotations(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
 
 
 def mirror_some(
-    image: Image,
+    image: Float[Tensor, "batch channels height width"],
     joints: Float[Tensor, "batch 17 3"],
     rotmats: Float[Tensor, "batch 24 3 3"],
     chosen: Bool[Tensor, " batch"],
-) -> tuple[Image, Float[Tensor, "batch 17 3"], Float[Tensor, "batch 24 3 3"]]:
+) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch 17 3"], Float[Tensor, "batch 24 3 3"]]:
     """Flip the chosen images, and their poses with them."""
     return (
         torch.where(chosen[:, None, None, None], image.flip(-1), image),

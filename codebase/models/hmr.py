@@ -10,16 +10,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codebase.config import HmrConfig
+from codebase.config import HmrConfig, HmrNetwork
 from codebase.errors import DataError
 from codebase.models.attention import AttentionRegressor
-from codebase.models.backbones import LiteStages, Size, begin, make_encoder
+from codebase.models.backbones import LiteStages, RepresentationStages, Size, begin, make_encoder, take_over
 from codebase.models.regressors import IterativeRegressor, JoinedRegressor, bodies_of
 from codebase.models.resnet import IMAGENET
 from codebase.skeleton import H36M
 
 Regressor = IterativeRegressor | JoinedRegressor | AttentionRegressor
-__all__ = ["Hmr", "IterativeRegressor", "Places", "bodies_of", "build", "restore", "start_from"]
+__all__ = ["Hmr", "IterativeRegressor", "Places", "bodies_of", "build", "restore", "start_from", "start_from_enc_dec"]
 
 
 class Places(nn.Module):
@@ -72,7 +72,7 @@ class Places(nn.Module):
 
 
 class Hmr(nn.Module):
-    """Crops to bodies: ResNet features, places, then the regressor; the section says which.
+    """Crops to bodies: ResNet features, places, L_3d of an encoder that has it, the regressor; the section says which.
 
     Args:
         section: the config.
@@ -93,6 +93,12 @@ class Hmr(nn.Module):
         self.frozen, self.normalisation, self.enlarge = section.frozen, section.normalisation, section.enlarge
         self.encoder = make_encoder(section, size)
         self.encoder.requires_grad_(not section.frozen)
+        learned = self.encoder if isinstance(self.encoder, RepresentationStages) else None
+        coordinates = 3 * learned.points if learned is not None and section.points else 0
+        self.sees_background, self.reads_points = section.sees_background, coordinates > 0
+        self.frozen_statistics = learned is not None and section.statistics == "frozen"
+        if learned is not None and not section.points:
+            learned.latent.requires_grad_(False)
         last = self.encoder.channels[-1]
         attends = section.regressor == "attention"
         self.narrow = nn.Conv2d(last, 64, 1) if section.features == "grid" and not attends else None
@@ -102,7 +108,7 @@ class Hmr(nn.Module):
         if attends:
             self.regressor: Regressor = _attention(section, (last, count), self.places, **mean)
         else:
-            length = 64 * count if self.narrow is not None else last
+            length = coordinates + (64 * count if self.narrow is not None else last)
             length += self.places.length if self.places is not None else 0
             self.regressor = _regressor(section, length, **mean)
         for name, values in zip(("pixel_mean", "pixel_deviation"), IMAGENET, strict=True):
@@ -110,21 +116,28 @@ class Hmr(nn.Module):
         self.train()  # modules begin in training mode, a frozen encoder, too
 
     def train(self, mode: bool = True) -> Hmr:
-        """Training mode for all but a frozen encoder, whose BatchNorm statistics would move in it."""
+        """Training mode for all but a frozen encoder, whose BatchNorm statistics would move in it, and frozen ones."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
+        elif self.frozen_statistics:
+            for part in self.encoder.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
         return self
 
     def forward(
-        self, image: Float[Tensor, "batch 3 height width"]
+        self,
+        image: Float[Tensor, "batch 3 height width"],
+        background: Float[Tensor, "batch 3 height width"] | None = None,
     ) -> tuple[Float[Tensor, "iterations batch parameters"], Float[Tensor, "batch joints 2"]]:
         """Raw parameters after each correction for images in [0, 1] (`bodies_of` reads a row), and the 17 joints'
         places in the crop, which reaches from -1 to 1; no places where the section asks for none.
+
+        `background` is the same camera's empty scene; a network that `sees_background` must have it, others look away.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            # a rolled image comes channels_first
-            stages = self.encoder(self._normalised(image).contiguous(memory_format=torch.channels_last))
+            stages, points = self._seen(image, background)
         centres, seen = image.new_zeros(len(image), 0, 2), image.new_zeros(len(image), 0)
         if self.places is not None:
             centres, seen = self.places(stages)
@@ -135,8 +148,25 @@ class Hmr(nn.Module):
         else:
             narrow = stages[-1].mean(dim=(2, 3)) if self.narrow is None else self.narrow(stages[-1]).flatten(1)
             with torch.autocast(image.device.type, enabled=False):
-                raw = self.regressor(torch.cat([narrow.float(), seen], dim=1))
+                raw = self.regressor(torch.cat([narrow.float(), seen, points], dim=1))
         return raw, centres[:, : len(H36M)]
+
+    def standardise_points(self, points: Float[Tensor, "rows points 3"]) -> None:
+        """Have the regressor see L_3d relative to its mean and spread over some rows."""
+        if isinstance(self.encoder, RepresentationStages):
+            self.encoder.standardise(points.to(self.encoder.mean))
+
+    def _seen(
+        self, image: Float[Tensor, "batch 3 height width"], background: Float[Tensor, "batch 3 height width"] | None
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], Float[Tensor, "batch coordinates"]]:
+        """The encoder's stages, and L_3d as one vector; an empty one of an encoder that has none."""
+        if not isinstance(self.encoder, RepresentationStages):
+            # a rolled image comes channels_first
+            stages = self.encoder(self._normalised(image).contiguous(memory_format=torch.channels_last))
+            return stages, image.new_zeros(len(image), 0)
+        stages = self.encoder.stages(image, background)
+        points = self.encoder.points_of(stages[-1]) if self.reads_points else image.new_zeros(len(image), 0, 3)
+        return stages, points.flatten(1)
 
     def _normalised(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 _ _"]:
         """What the encoder takes: enlarged where the section asks for it, and normalised."""
@@ -192,6 +222,26 @@ def start_from(model: Hmr, config: HmrConfig) -> str:
     return begin(model.encoder, config)
 
 
+def start_from_enc_dec(model: Hmr, weights: Mapping[str, Tensor], *, of: str) -> str:
+    """Take over the encoder of a checkpoint of train_enc_dec (`Checkpoint.part("encoder")`).
+
+    Args:
+        model: of a section with start: enc_dec.
+        weights: of the encoder.
+        of: the checkpoint's name and digest.
+
+    Returns:
+        What the network starts from, in words.
+
+    Raises:
+        DataError: the weights are those of another encoder.
+    """
+    if not isinstance(model.encoder, RepresentationStages):
+        raise TypeError("hmr.start is not enc_dec")
+    take_over(model.encoder, weights)
+    return f"the encoder of enc_dec, {of}{', frozen' if model.frozen else ''}"
+
+
 def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int | Size) -> Hmr:
     """The network of a checkpoint (its `config` and part "hmr"), frozen and in eval mode.
 
@@ -200,7 +250,8 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int 
     """
     nothing = {"mean_rotmats": torch.eye(3).repeat(24, 1, 1), "mean_betas": torch.zeros(10)}
     try:
-        model = build(HmrConfig.model_validate(config), size, **nothing)
+        kind = HmrNetwork if config.get("start") == "enc_dec" else HmrConfig
+        model = build(kind.model_validate(config), size, **nothing)
         model.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         raise DataError(

@@ -32,7 +32,7 @@ NODES = (
     Node("train_pose", ("embed",), "few labels", "training"),
     Node("train_smpl", ("embed", "train_prior"), "joints, masks, prior", "training"),
     Node("fit_bodies", ("index",), "SMPL of each frame"),
-    Node("train_hmr", ("crops", "fit_bodies", "train_prior"), "image to body", "training"),
+    Node("train_hmr", ("crops", "fit_bodies", "train_prior", "train_enc_dec"), "image to body", "training"),
     Node("train_rival", ("crops",), "another encoder"),
     Node("embed_rival", ("train_rival",), "its L_3d"),
     Node("train_label_pose", ("embed", "embed_rival"), "by amounts of labels"),
@@ -57,6 +57,7 @@ def nodes_for(
     fits: bool = True,
     measures: bool = True,
     judged: bool = False,
+    begun: bool = False,
     sweep: bool = False,
     rivals: bool = False,
 ) -> tuple[Node, ...]:
@@ -67,6 +68,7 @@ def nodes_for(
         fits: whether training learns from fitted bodies.
         measures: whether fitted bodies are at least compared with the dataset's own.
         judged: whether the network on images listens to the prior.
+        begun: whether it begins with the encoder of the representation.
         sweep: whether labels are swept.
         rivals: whether rivals are among what is swept.
     """
@@ -76,6 +78,7 @@ def nodes_for(
     absent = set() if fits or measures else {"fit_bodies"}
     absent |= (set() if rivals else RIVALS) if sweep else SWEEP
     of_hmr = absent | (set() if fits else {"fit_bodies"}) | (set() if judged else {"train_prior"})
+    of_hmr |= set() if begun else {"train_enc_dec"}
     nodes = [first]
     for node in NODES:
         if node.name not in {*makers.values(), *absent}:

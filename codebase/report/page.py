@@ -80,7 +80,7 @@ def _stages(material: Material) -> tuple[dag.Node, ...]:
     swept = material.config.labels.representations
     return dag.nodes_for(
         material.config.dataset.kind, fits=paths.fits_bodies, measures=paths.measures_fits,
-        judged=material.config.hmr.prior_weight > 0, sweep=bool(swept),
+        judged=material.config.hmr.prior_weight > 0, begun=material.config.hmr.start == "enc_dec", sweep=bool(swept),
         rivals=bool({*swept} & {*material.config.rivals}),
     )  # fmt: skip
 

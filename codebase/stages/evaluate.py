@@ -31,10 +31,10 @@ from codebase.stages._fit_figures import fit_figures
 from codebase.stages._groups import Groups, PerSample, Rows
 from codebase.stages._label_figures import label_figures
 from codebase.stages._representation import representation_figures
-from codebase.training.notes import sources
+from codebase.training.notes import BEGINS_WITH, sources
 from codebase.training.state import load_checkpoint
 
-VERSION = 6
+VERSION = 7
 CORRECTION = "/iteration_"  # behind it the number of the correction, from 1
 log = logging.getLogger("posemill.evaluate")
 M_TO_MM = 1000.0
@@ -102,6 +102,7 @@ def run(
         among = np.isin(known, chosen)
         known, truth = known[among], truth.take(np.flatnonzero(among))
         layer = BodyLayer(load_body(body))
+        words = {name: str(file.attrs[name]) for name in (f"hmr/{BEGINS_WITH}",) if name in file.attrs}
         if len(known):
             errors = _vertex_figures(file, known, truth, layer, rows, groups)
             found |= errors if bodies else {f"against_fitted/{name}": value for name, value in errors.items()}
@@ -121,8 +122,9 @@ def run(
     found |= label_figures(config, labels)
     if not np.isfinite(list(found.values())).all():
         raise DataError("A figure is not finite.", where=predictions, mend="delete it and run predict again")
-    words = {} if enc_dec is None else sources(load_checkpoint(enc_dec).extra)
-    write_json(output, found | {f"enc_dec/{name}": said for name, said in words.items()})
+    if enc_dec is not None:
+        words |= {f"enc_dec/{name}": said for name, said in sources(load_checkpoint(enc_dec).extra).items()}
+    write_json(output, found | words)
     log.info("wrote %d figures to %s", len(found), output)
 
 

@@ -34,13 +34,14 @@ from codebase.provenance import file_digest
 from codebase.skeleton import H36M_CAMERAS
 from codebase.training.designs import require_same_design
 from codebase.training.encoders import load_enc_dec, require_same_encoder
+from codebase.training.notes import BEGINS_WITH, read_note
 from codebase.training.novel_views import as_image
 from codebase.training.precision import autocast, place
 from codebase.training.runtime import prepare
 from codebase.training.state import Checkpoint, load_checkpoint
 from codebase.training.view_errors import measure, ordered_pairs, paint
 
-VERSION = 4
+VERSION = 5
 FORMAT = "posemill.predictions"
 log = logging.getLogger("posemill.predict")
 
@@ -102,6 +103,8 @@ def run(
                 for name, path in {"enc_dec": enc_dec, "pose": pose, "smpl": smpl, "hmr": hmr}.items()
             }
         )
+        if BEGINS_WITH in found["hmr"].extra:
+            file.attrs[f"hmr/{BEGINS_WITH}"] = read_note(found["hmr"].extra[BEGINS_WITH])
         file["pose/joints_im_mm"] = predictor.pose(found["pose"])
         for name, bodies_found in bodies.items():
             bodies_found.write(file, f"{name}/")
@@ -161,10 +164,12 @@ class Predictor:
             )  # fmt: skip
         model = place(restore_hmr(found.config, found.part("hmr"), size), self.device)
 
+        shown = ("image", "background") if model.sees_background else ("image",)
+
         def answer(rows: Int64[ndarray, " batch"]) -> Tensor:
-            image = as_image(self.store.gather(rows, ("image",))["image"].to(self.device))
+            seen = self.store.gather(rows, shown)
             with autocast(found.config["precision"], self.device):
-                return model(image)[0].transpose(0, 1).cpu()
+                return model(*(as_image(seen[name].to(self.device)) for name in shown))[0].transpose(0, 1).cpu()
 
         *earlier, last = self._each(answer).unbind(dim=1)
         return self._bodies(last), [bodies_of(one) for one in earlier]

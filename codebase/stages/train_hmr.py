@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from codebase.body.arrays import BodyArrays, load_body
-from codebase.config import Config, HmrConfig
+from codebase.config import Config, HmrConfig, hmr_network
 from codebase.data.batches import CropStore, Frames, Rows, in_turn
 from codebase.data.bodies import bodies_in_im
 from codebase.data.index import read_index
@@ -23,22 +23,28 @@ from codebase.data.scratch import near
 from codebase.errors import ConfigError, DataError
 from codebase.geometry import crop_intrinsics, world_to_camera
 from codebase.models import projection
-from codebase.models.hmr import bodies_of, build, start_from
+from codebase.models.encoder_decoder import EncoderDecoder
+from codebase.models.hmr import Hmr, bodies_of, build, start_from, start_from_enc_dec
 from codebase.models.prior import AnyPrior
 from codebase.models.rotations import FACING_CAMERA, chordal_mean
+from codebase.provenance import file_digest
 from codebase.published import hmr_file
 from codebase.stages.train_smpl import frozen_prior
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
 from codebase.training.budget import left
+from codebase.training.encoders import load_enc_dec
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.hmr_lesson import MM_TO_M, Lesson, prepare_images
+from codebase.training.notes import BEGINS_WITH, note
+from codebase.training.novel_views import as_image
 from codebase.training.precision import place
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
 
 VERSION = 3
+STANDARD = 512  # images by which the points of L_3d are standardised
 log = logging.getLogger("posemill.train_hmr")
 PIXELS = ("image", "background", "mask", "joints_im_mm", "has_mask")
 
@@ -53,25 +59,30 @@ def run(
     body: Path,
     output: Path,
     prior: Sequence[Path] = (),
+    enc_dec: Path | None = None,
     budget_s: float | None = None,
 ) -> None:
-    """Train the network; its checkpoint's `extra` holds the crops' size and the mean body in the mean pose.
+    """Train the network; its checkpoint's `extra` holds the crops' size, the mean body in the mean pose, and in words
+    what the encoder began with (`training.notes`).
 
     Args:
-        config: the whole config; `hmr` and `runtime` are used.
+        config: the whole config; `hmr`, where hmr.start says so the encoder's part of `enc_dec`, and `runtime` are
+            used.
         index_train, index_val: index files; rows of `hmr.label_subjects` with known joints are learned from.
         crops: crops/S{n}.h5 of the subjects of both.
         bodies: {dataset}/truth/S{n}.h5 of those subjects; without any, only joints are learned from.
         body: body file in SMPL layout.
         output: runs/{name}/model_{steps}.pt.
         prior: the checkpoint of train_prior that `hmr.prior_weight` asks for, or nothing.
+        enc_dec: the checkpoint of train_enc_dec that `hmr.start` asks for, or nothing.
         budget_s: seconds after which to save and leave with OutOfTimeError.
 
     Raises:
+        ConfigError: what the section asks for is not named, or is for course data.
         DataError: a file is missing or not in its format, or no row is labelled.
         OutOfTimeError: the budget is spent.
     """
-    begun, section = time.monotonic(), config.hmr
+    begun, section = time.monotonic(), hmr_network(config.hmr, config.enc_dec)
     if section.frame == "camera" or section.root == "estimated":
         raise ConfigError(
             "Crops are turned towards the root, whose place is given.", where="hmr.frame, hmr.root",
@@ -90,11 +101,13 @@ def run(
     if not train.has_body.any():
         log.info("no true bodies: learning from joints alone")
     model = build(section, train.store.size, mean_rotmats=mean_rotmats, mean_betas=mean_betas)
-    log.info("encoder: %s", start_from(model, section))
+    words = _start(model, config, train.store, enc_dec)
+    log.info("encoder: %s", words)
     model = whole_batch_norms(place(model, device))
     lesson = Lesson(section, model, arrays, train.store.box_mm, judge).to(device)
     optimizer = optim.make(section, model)
     weights = [*filter(None, [hmr_file(section)]), *(prior if judge else ())]
+    weights += [enc_dec] if enc_dec is not None and section.start == "enc_dec" else []
 
     def update(batch: Batch, step: int) -> dict[str, Tensor]:
         loss, parts = lesson(prepare_images(section, batch, half_box_m=lesson.half_box_m))
@@ -117,8 +130,38 @@ def run(
         output=output,
         digest=run_digest(section, version=VERSION, inputs=[index_train, index_val, *crops, *bodies, body, *weights]),
         budget_s=left(budget_s, begun),
-        extra={"mean_rotmats": mean_rotmats, "mean_betas": mean_betas, "size": torch.tensor(train.store.size)},
+        extra={
+            "mean_rotmats": mean_rotmats,
+            "mean_betas": mean_betas,
+            "size": torch.tensor(train.store.size),
+            BEGINS_WITH: note(words),
+        },
     )
+
+
+def _start(model: Hmr, config: Config, store: CropStore, enc_dec: Path | None) -> str:
+    """Give the encoder its first weights; returns in words what it begins with."""
+    if config.hmr.start == "scratch":
+        return start_from(model, config.hmr)
+    if enc_dec is None:
+        raise ConfigError(
+            "hmr.start is enc_dec, and no checkpoint of it is given.", where="--enc-dec",
+            expected="a model_{step}.pt of the stage train_enc_dec", mend="name it, or set hmr.start to scratch",
+        )  # fmt: skip
+    trained, found = load_enc_dec(enc_dec, config.enc_dec, store.size)
+    of = f"{enc_dec.name} (sha256 {file_digest(enc_dec)}), step {found.step}"
+    words = start_from_enc_dec(model, trained.encoder.state_dict(), of=of)
+    if model.reads_points:
+        rows = np.unique(np.linspace(0, len(store) - 1, STANDARD).round().astype(np.int64))
+        model.standardise_points(_points(trained, store, rows))
+    return words
+
+
+@torch.inference_mode()
+def _points(trained: EncoderDecoder, store: CropStore, rows: Rows) -> Float[Tensor, "rows points 3"]:
+    """L_3d of some rows, by the encoder at rest."""
+    pixels = (store.gather(part, ("image", "background")) for part in in_turn(rows, 64))
+    return torch.cat([trained.encoder(*map(as_image, part.values())).points for part in pixels])
 
 
 def prior_of(section: HmrConfig, *checkpoints: Path) -> AnyPrior | None:
@@ -211,7 +254,7 @@ def assess(lesson: Lesson, samples: Samples, device: torch.device, batch_size: i
     for rows in in_turn(np.flatnonzero(samples.store.has_joints), batch_size):
         raw = {name: value.to(device) for name, value in samples.gather(rows).items()}
         batch = prepare_images(lesson.section, raw, training=False)
-        estimates = lesson.predict(batch["image"])[0]
+        estimates = lesson.predict(batch["image"], batch.get("background"))[0]
         known = batch["has_body"]
         found: dict[str, Tensor] = {}
         truth = lesson.points(batch["betas"][known], batch["rotmats"][known])[1] if known.any() else None

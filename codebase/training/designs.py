@@ -9,7 +9,7 @@ from codebase.errors import DataError
 from codebase.training.state import Checkpoint
 
 # The keys that name a design; other keys of these sections say how large it is and how it is trained.
-DESIGNS = {"pose": ("network",), "smpl": ("head",), "hmr": ("backbone", "style")}
+DESIGNS = {"pose": ("network",), "smpl": ("head",), "hmr": ("start", "backbone", "style")}
 
 
 def require_same_design(found: Checkpoint, config: Config, name: str, path: Path) -> None:

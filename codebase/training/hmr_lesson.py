@@ -20,7 +20,7 @@ from codebase.models.hmr import Hmr, bodies_of
 from codebase.models.prior import AnyPrior
 from codebase.models.projection import PREFIX, Cameras
 from codebase.skeleton import H36M
-from codebase.training.colour import random_maps, recolour
+from codebase.training.colour import random_maps, random_spots, recolour, recolour_spots
 from codebase.training.precision import autocast
 from codebase.training.state import Batch
 from codebase.training.team import team
@@ -34,25 +34,31 @@ def prepare_images(section: HmrConfig, batch: Batch, *, training: bool = True, h
 
     The batch's cameras (`projection.columns`) say where the crop, which reaches from -1 to 1, shows joints: `places`.
     A batch without any gets those of a crop that shows `half_box_m` on each side of the root from far away.
+
+    Where the encoder sees it, `background` is the empty scene of each image's camera, changed as the image is; what
+    hides a part of the person stands in the image alone.
     """
     joints, rotmats = batch["joints_im_mm"] * MM_TO_M, batch["rotmats"]
     cameras = Cameras.of(batch, count=len(joints), half_box_m=half_box_m)
+    shown = ("image", "background") if section.sees_background else ("image",)
     if training:
-        image = _channels_first(_recoloured(section, batch))
-        image, joints, rotmats, cameras = _moved(section, image, joints, rotmats, cameras)
+        pictures = [_channels_first(picture) for picture in _recoloured(section, batch)[: len(shown)]]
+        pixels, joints, rotmats, cameras = _moved(section, torch.cat(pictures, dim=1), joints, rotmats, cameras)
+        pictures = list(pixels.split(3, dim=1))
     else:
-        image = _channels_first(batch["image"].float() / 255)
+        pictures = [_channels_first(batch[name].float() / 255) for name in shown]
     places = cameras.project(joints)
     if training and section.occlusion:
-        image = _occluded(section, image, batch, places)
+        pictures[0] = _occluded(section, pictures[0], batch, places)
     known = {name: batch[name] for name in ("has_body", "betas")} | cameras.columns()
-    return known | {"image": image, "joints_m": joints, "rotmats": rotmats, "places": places}
+    known |= dict(zip(shown, pictures, strict=True))
+    return known | {"joints_m": joints, "rotmats": rotmats, "places": places}
 
 
 def _moved(
     section: HmrConfig, image: Tensor, joints: Tensor, rotmats: Tensor, cameras: Cameras
 ) -> tuple[Tensor, Tensor, Tensor, Cameras]:
-    """Images mirrored, rolled and magnified, and poses and cameras with them."""
+    """Images (one or several a sample, as channels) mirrored, rolled and magnified, and poses and cameras with them."""
     device, count, crew = joints.device, len(joints), team()
     if section.flip:
         flipped = (crew.rand(count) < section.flip).to(device)
@@ -82,30 +88,38 @@ def _occluded(section: HmrConfig, image: Tensor, batch: Batch, places: Tensor) -
     return augment.occlude(image, other, places, numbers, noise, chosen)
 
 
-def _recoloured(section: HmrConfig, batch: Batch) -> Float[Tensor, "batch height width 3"]:
-    """Images in other colours; where there are masks, person and room apart, some before other walls."""
+def _recoloured(section: HmrConfig, batch: Batch) -> list[Float[Tensor, "batch height width 3"]]:
+    """Images in other colours and, where there are masks, the empty scene behind each: person and room apart, some
+    before other walls.
+    """
     if "mask" in batch:
         return _before_another_wall(section, batch)
     image, crew = batch["image"].float() / 255, team()
     if not section.colour:
-        return image
+        return [image]
     matrix, shift = map(crew.mine, random_maps(crew.size * len(image), section.colour, crew.generator))
     whole = matrix.to(image), shift.to(image)
-    return recolour(image[:, None], torch.zeros_like(image[:, None, ..., 0]), whole, whole)[:, 0]
+    return [recolour(image[:, None], torch.zeros_like(image[:, None, ..., 0]), whole, whole)[:, 0]]
 
 
-def _before_another_wall(section: HmrConfig, batch: Batch) -> Float[Tensor, "batch size size 3"]:
-    """Person and room in colours of their own; some people before the background of another sample."""
+def _before_another_wall(section: HmrConfig, batch: Batch) -> list[Float[Tensor, "batch size size 3"]]:
+    """Person and room in colours of their own, some people before the background of another sample; and the room."""
     mask, count, crew = batch["mask"].float() / 255, len(batch["mask"]), team()
-    pair = torch.stack([batch["image"], crew.roll(batch["background"])], dim=1).float() / 255
-    masks = torch.stack([mask, torch.zeros_like(mask)], dim=1)
     (inside, shift), (outside, shift_outside) = (
         map(crew.mine, random_maps(crew.size * count, section.colour, crew.generator)) for _ in range(2)
     )
     person, room = (inside.to(mask), shift.to(mask)), (outside.to(mask), shift_outside.to(mask))
+    moved = ((crew.rand(count) < section.background).to(mask.device) & batch["has_mask"])[:, None, None, None]
+    wall = crew.roll(batch["background"])
+    if section.sees_background:
+        wall = torch.where(moved, wall, batch["background"])
+    pair = torch.stack([batch["image"], wall], dim=1).float() / 255
+    masks = torch.stack([mask, torch.zeros_like(mask)], dim=1)
+    if section.colour_spots:
+        drawn = crew.rand(count, section.colour_spots, 7).to(mask)
+        pair = recolour_spots(pair, masks, random_spots(pair[:, 0], mask, drawn))
     image, wall = recolour(pair, masks, person, room).unbind(1)
-    moved = (crew.rand(count) < section.background).to(mask.device) & batch["has_mask"]
-    return torch.where(moved[:, None, None, None], torch.lerp(wall, image, mask[..., None]), image)
+    return [torch.where(moved, torch.lerp(wall, image, mask[..., None]), image), wall]
 
 
 def _channels_first(image: Float[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 height width"]:
@@ -163,16 +177,18 @@ class Lesson(torch.nn.Module):
         return self.regressed(betas, rotmats, pose), vertices, pose.joints[:, :1]
 
     def predict(
-        self, image: Float[Tensor, "batch 3 height width"]
+        self,
+        image: Float[Tensor, "batch 3 height width"],
+        background: Float[Tensor, "batch 3 height width"] | None = None,
     ) -> tuple[Float[Tensor, "iterations batch parameters"], Float[Tensor, "batch joints 2"]]:
         """Raw parameters after each correction, and the joints' places in the crop (-1 to 1; none without maps)."""
         with autocast(self.section.precision, image.device):
-            call: Callable[[Tensor], tuple[Tensor, Tensor]] = self.__dict__["watched"]
-            return call(image) if self.model.training else self.model(image)
+            call: Callable[..., tuple[Tensor, Tensor]] = self.__dict__["watched"]
+            return call(image, background) if self.model.training else self.model(image, background)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss, over all corrections, later ones counting more, and the last correction's parts."""
-        estimates, places = self.predict(batch["image"])
+        estimates, places = self.predict(batch["image"], batch.get("background"))
         section, count = self.section, estimates.shape[1]
         if section.supervise == "last":
             estimates = estimates[-1:]

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+BEGINS_WITH = "encoder_begins_with"
 # What an encoder-decoder says of itself: names in metrics.json, and what stands there where its checkpoint is silent.
-SOURCES: Mapping[str, str] = {"encoder_begins_with": "random weights", "perceptual_network": "none"}
+SOURCES: Mapping[str, str] = {BEGINS_WITH: "random weights", "perceptual_network": "none"}
 
 
 def note(text: str) -> UInt8[Tensor, " bytes"]:

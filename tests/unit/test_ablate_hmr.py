@@ -18,13 +18,17 @@ TINY = {
 
 
 def test_every_variant_changes_keys_that_there_are():
-    config = Config(name="some")
+    config = Config(name="some", hmr={"start": "enc_dec", "encoder_rate": 0.3})
     found = {name: ablation.variant(config, name, 3) for name in ablation.VARIANTS}
-    assert all(one is not None for one in found.values()), "each changes something of the default"
+    assert {name for name, one in found.items() if one is None} == {"no spots of colour"}
+    found = {name: one for name, one in found.items() if one is not None}
     assert len({one.hmr.name for one in found.values()}) == len(found)
     for name, one in found.items():
         changed = {key: value for key, value in one.hmr if value != getattr(config.hmr, key) and key != "name"}
         assert changed == ablation.changes(config, name) | {"seed": 3}
+    scratch = Config(name="some", hmr={"colour_spots": 6})
+    absent = {name for name in ablation.VARIANTS if ablation.variant(scratch, name, 0) is None}
+    assert absent == set(ablation.TAKEN_OVER) | {"spots of colour"}
     with_it = config.model_copy(update={"hmr": config.hmr.model_copy(update={"joints_2d_weight": 1.0})})
     assert ablation.variant(with_it, "joints in 2D", 0) is None
 

@@ -31,7 +31,7 @@ SURFACE = {
     "train-prior": "--body --output --time-budget",
     "fit-bodies": "--subject --index --body --every --output",
     "train-smpl": "--index-train --index-val --embeddings --crops --prior --body --output --time-budget",
-    "train-hmr": "--index-train --index-val --crops --bodies --body --prior --output --time-budget",
+    "train-hmr": "--index-train --index-val --crops --bodies --body --prior --enc-dec --output --time-budget",
     "predict": "--index-test --crops --embeddings --enc-dec --pose --smpl --hmr --body --output --csv --meshes",
     "evaluate": "--predictions --bodies --fitted --body --crops --prior --enc-dec --embeddings --pose --labels"
     " --output",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from codebase.config import HmrConfig
+from codebase.config import HmrConfig, hmr_network
 from codebase.models.hmr import build
 from tests.unit.test_presets import load
 
 MEAN = {"mean_rotmats": torch.eye(3).repeat(24, 1, 1), "mean_betas": torch.zeros(10)}
 # what the course's system did not have, and what it means to be without
 OURS_ALONE = {
-    "flip": 0, "turn_rad": 0, "scale": 0, "occlusion": 0, "colour": 0, "background": 0, "vertices_weight": 0,
-    "joints_weight": 0, "places_weight": 0, "joints_2d_weight": 0, "prior_weight": 0, "rotations_weight": 0,
-    "betas_weight": 0, "places": False, "enlarge": 1, "encoder_rate": 1, "supervise": "last", "decay": "none",
+    "flip": 0, "turn_rad": 0, "scale": 0, "occlusion": 0, "colour": 0, "colour_spots": 0, "background": 0,
+    "vertices_weight": 0, "joints_weight": 0, "places_weight": 0, "joints_2d_weight": 0, "prior_weight": 0,
+    "rotations_weight": 0, "betas_weight": 0, "places": False, "enlarge": 1, "encoder_rate": 1, "start": "scratch",
+    "supervise": "last", "decay": "none",
 }  # fmt: skip
 
 
@@ -49,7 +50,8 @@ def test_every_weight_and_augmentation_is_said_by_both_presets():
     from tests.unit.test_presets import CONFIGS
 
     wanted = {name for name in HmrConfig.model_fields if name.endswith("_weight")}
-    wanted |= {"flip", "turn_rad", "scale", "occlusion", "colour", "background", "encoder_rate", "enlarge"}
+    wanted |= {"flip", "turn_rad", "scale", "occlusion", "colour", "colour_spots", "background"}
+    wanted |= {"encoder_rate", "enlarge", "start", "points", "statistics"}
     for preset in ("eth2021", "v2"):
         said = yaml.safe_load((CONFIGS / "presets" / f"{preset}.yaml").read_text())["hmr"]
         assert wanted <= set(said), preset
@@ -62,9 +64,10 @@ def test_lite0_is_the_published_network_without_its_classifier():
 
 
 def test_v2_is_trained_and_attends_to_places():
-    section = load("h36m", "presets/v2").hmr
+    config = load("h36m", "presets/v2")
+    section = hmr_network(config.hmr, config.enc_dec)
     assert not section.frozen
     assert section.places
-    encoder, rest = weights(section, load("h36m").crops.size)
+    encoder, rest = weights(section, config.crops.size)
     assert encoder > 1e6
     assert rest > 1e5

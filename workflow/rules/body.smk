@@ -3,7 +3,8 @@
 INPUTS: the body file, {root}/index_{train,val}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl,
         {bodies}/S{subject}.h5 where the dataset has them; the masks of the dataset tree
 OUTPUTS: {root}/bodies/S{subject}.h5 (fit_bodies.use), {root}/runs/{prior.name}/model_{steps}.pt, {root}/runs/{smpl.name}/model_{steps}.pt, {root}/runs/{hmr.name}/model_{steps}.pt
-Steps: train_prior -> train_smpl; fit_bodies -> train_hmr (and train_prior, with hmr.prior_weight)
+Steps: train_prior -> train_smpl; fit_bodies -> train_hmr (and train_prior, with hmr.prior_weight; train_enc_dec, with
+       hmr.start: enc_dec)
 """
 
 if fitted_files(TEST):
@@ -101,10 +102,12 @@ rule train_hmr:
         crops=each(PATHS.crops, TRAIN),
         bodies=label_files(TRAIN),
         prior=hmr_prior(),
+        enc_dec=hmr_encoder(),
         body=CONFIG.dataset.body,
         checked=gate("crops", subjects=TRAIN)
         + gate_of_labels(TRAIN)
-        + gate_of_hmr_prior(),
+        + gate_of_hmr_prior()
+        + gate_of_hmr_encoder(),
     output:
         checkpoint=PATHS.checkpoint("hmr"),
     log:
@@ -119,9 +122,11 @@ rule train_hmr:
     params:
         version=stage_version("train_hmr"),
         section=section("train_hmr"),
+        begin=words_of_hmr_encoder(),
     message:
         "Train the image-to-body network with its iterative regressor."
     shell:
         "python -m codebase train-hmr --config {input.config:q} --index-train {input.index_train:q}"
         " --index-val {input.index_val:q} --crops {input.crops:q} --bodies {input.bodies:q} --prior {input.prior:q}"
-        " --body {input.body:q} --output {output.checkpoint:q} --time-budget {resources.runtime}m 2> {log:q}"
+        " {params.begin:q} --body {input.body:q} --output {output.checkpoint:q}"
+        " --time-budget {resources.runtime}m 2> {log:q}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from codebase.body_sources import where_to_get
 from codebase.config import (
     Config,
+    hmr_network,
     rival_config,
     split_digest,
     stage_digest,
@@ -69,6 +70,7 @@ def require_files():
     perceptual_file(CONFIG.enc_dec)
     encoder_file(CONFIG.enc_dec)
     hmr_file(CONFIG.hmr)
+    hmr_network(CONFIG.hmr, CONFIG.enc_dec)
 
 
 def require_tree():

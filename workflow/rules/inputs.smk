@@ -58,6 +58,21 @@ def gate_of_hmr_prior():
     return gate("prior") if hmr_prior() else []
 
 
+def hmr_encoder():
+    """The encoder-decoder whose encoder train_hmr begins with; nothing where it does not."""
+    return [PATHS.checkpoint("enc_dec")] if CONFIG.hmr.start == "enc_dec" else []
+
+
+def gate_of_hmr_encoder():
+    """Of that encoder-decoder."""
+    return gate("enc_dec") if hmr_encoder() else []
+
+
+def words_of_hmr_encoder():
+    """The option that names it."""
+    return ["--enc-dec", *map(str, hmr_encoder())] if hmr_encoder() else []
+
+
 def gate_of_labels(subjects):
     """Of the bodies of which train_hmr learns."""
     return gate("fitted" if PATHS.fits_bodies else "bodies", subjects=subjects)
