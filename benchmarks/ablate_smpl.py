@@ -99,6 +99,19 @@ class Judged:
     facing_deg: np.ndarray
 
 
+def judged_split(config: Config, layer: BodyLayer, name: str) -> Judged:
+    """A split of a run that has crops, embeddings and true bodies."""
+    paths, subjects = Paths(config), getattr(config.split, name).subjects
+    crops, latents = ([path(s) for s in subjects] for path in (paths.crops, paths.embeddings))
+    samples = train_smpl.Samples.load(crops, [read_embeddings(path) for path in latents], paths.index(name))
+    store, files = samples.store, [paths.truth(s) for s in subjects]
+    rows, truth = bodies_in_im(files, store.columns, store.R_world_im)
+    vertices = [evaluate.vertices_m(layer, truth.take(part)) for part in in_turn(np.arange(len(rows)), CHUNK)]
+    mask = store.gather(rows, ("mask",))["mask"].numpy() >= 128
+    facing_deg = metrics.facing_deg(truth.rotmats[:, 0].astype(np.float64), store.R_world_im[rows])
+    return Judged(samples, rows, np.concatenate(vertices), mask, facing_deg)
+
+
 class Bench:
     """What all runs share: data, true bodies, the body."""
 
@@ -106,18 +119,7 @@ class Bench:
         self.config, self.paths = config, Paths(config)
         self.prior = prior or self.paths.checkpoint("prior")
         self.layer = BodyLayer(load_body(config.dataset.body))
-        self.splits = {split: self._split(split) for split in ("val", "test")}
-
-    def _split(self, name: str) -> Judged:
-        subjects = getattr(self.config.split, name).subjects
-        crops, latents = ([path(s) for s in subjects] for path in (self.paths.crops, self.paths.embeddings))
-        samples = train_smpl.Samples.load(crops, [read_embeddings(path) for path in latents], self.paths.index(name))
-        store, files = samples.store, [self.paths.truth(s) for s in subjects]
-        rows, truth = bodies_in_im(files, store.columns, store.R_world_im)
-        vertices = [evaluate.vertices_m(self.layer, truth.take(part)) for part in in_turn(np.arange(len(rows)), CHUNK)]
-        mask = store.gather(rows, ("mask",))["mask"].numpy() >= 128
-        facing_deg = metrics.facing_deg(truth.rotmats[:, 0].astype(np.float64), store.R_world_im[rows])
-        return Judged(samples, rows, np.concatenate(vertices), mask, facing_deg)
+        self.splits = {split: judged_split(config, self.layer, split) for split in ("val", "test")}
 
     def run(self, config: Config, folder: Path) -> dict[str, float]:
         """Train a variant, unless it is there, and measure it."""

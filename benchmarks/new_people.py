@@ -1,0 +1,203 @@
+"""Claim: what was found on the test subjects holds for people by whom nothing was chosen.
+
+    python -m benchmarks.new_people CONFIG [key=value ...] [--people 31 42] [--pose FILE ...] [--smpl FILE ...]
+
+Renders synthetic people whom CONFIG does not know, as its own are rendered but for acts, frames and frames a second
+(options), and measures on them: novel views of the run's encoder-decoder, poses, and bodies. Networks are those of the
+run of CONFIG, or the files named: several are seeds of one, and means over them are given, with their deviation.
+
+It all lies in {root}/new_people (or --results); sequences that are rendered already are kept. Figures are in
+table.md and figures.json there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.ablate_smpl import judged_split, measured
+from codebase.body.model import BodyLayer, load_body
+from codebase.config import Config, read_config, validate_config
+from codebase.data.batches import in_turn
+from codebase.data.bodies import Bodies
+from codebase.data.embeddings import read_embeddings
+from codebase.data.index import read_index
+from codebase.data.latents import latents_of, mirrored_of
+from codebase.data.store import CropStore
+from codebase.errors import ConfigError
+from codebase.files import write_json, write_text
+from codebase.models import encoder_decoder, pose, smpl
+from codebase.paths import Paths
+from codebase.processes import limit_threads
+from codebase.stages import backgrounds, crops, embed, index, synthesize
+from codebase.training.pose_figures import pose_figures
+from codebase.training.precision import pick_device, place
+from codebase.training.state import load_checkpoint
+from codebase.training.view_errors import measure, ordered_pairs
+
+# key, heading, digits
+ROWS = (
+    ("gain_db", "novel views, foreground PSNR above the empty room, dB", 2),
+    ("n_mpjpe_mm", "poses: N-MPJPE, mm", 1),
+    ("mpjpe_mm", "MPJPE, mm", 1),
+    ("pa_mpjpe_mm", "PA-MPJPE, mm", 1),
+    ("mean_pose_n_mpjpe_mm", "N-MPJPE of the labelled subjects' mean pose, mm", 1),
+    ("body/pve_mm", "bodies: PVE, mm", 1),
+    ("body/pve_facing_camera_mm", "PVE of people who face the camera, mm", 1),
+    ("body/pve_facing_away_mm", "PVE of people who face away, mm", 1),
+    ("body/away_to_facing", "the latter to the former", 2),
+    ("body/heading_error_deg", "heading off by, degrees", 1),
+)
+CHUNK = 256
+log = logging.getLogger("posemill.new_people")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, metavar="CONFIG")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--people", type=int, nargs=2, default=(31, 42), metavar=("FIRST", "LAST"))
+    parser.add_argument("--acts", type=int, nargs="+", default=[2, 4, 6, 9, 14])
+    parser.add_argument("--frames", type=int, default=10, help="of each sequence")
+    parser.add_argument("--fps", type=float, default=2.5)
+    parser.add_argument("--enc-dec", type=Path, metavar="FILE")
+    parser.add_argument("--pose", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--smpl", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--results", type=Path, metavar="DIR")
+    options = parser.parse_intermixed_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    run = read_config(options.config, options.overrides)
+    limit_threads(run.runtime.threads)
+    torch.set_num_threads(run.runtime.threads)
+    paths, first_last = Paths(run), tuple(options.people)
+    encoder = options.enc_dec or paths.checkpoint("enc_dec")
+    config = strangers(run, first_last, options, load_checkpoint(encoder).digest)
+    prepare(config)
+    embedded(config, encoder)
+    found = {
+        **views(config, encoder),
+        **poses(config, options.pose or [paths.checkpoint("pose")]),
+        **bodies(config, options.smpl or [paths.checkpoint("smpl")]),
+    }
+    folder = Paths(config).root
+    write_json(folder / "figures.json", found)
+    write_text(folder / "table.md", text := table(found))
+    print(text)
+
+
+def strangers(run: Config, people: tuple[int, ...], options: argparse.Namespace, encoder: str) -> Config:
+    """A config whose test split are people that `run` does not know; embeddings are named after their encoder."""
+    numbers = tuple(range(people[0], people[1] + 1))
+    if known := sorted(set(numbers) & set(run.dataset.subjects)):
+        raise ConfigError(
+            f"S{known[0]} is in the config.", where="--people", expected="numbers that dataset.subjects does not have"
+        )
+    train, val = run.split.train.subjects[0], run.split.val.subjects[0]
+    own = run.model_dump()
+    own["dataset"] |= {"kind": "synthetic", "root": None, "masks_root": None, "bodies": None}
+    own["dataset"] |= {"subjects": (train, val, *numbers), "acts": options.acts, "subacts": (1,)}
+    for name, subjects in (("train", (train,)), ("val", (val,)), ("test", numbers)):
+        own["split"][name] = {"subjects": subjects, "every": 1}
+    own["synthesize"] |= {"frames": options.frames, "fps": options.fps}
+    own["backgrounds"] |= {"every": 1}  # there are few frames
+    own["enc_dec"] |= {"name": f"enc_dec_{encoder[:12]}"}
+    results = options.results or Paths(run).root
+    own |= {"name": "new_people", "results": results, "data_from": None, "rivals": {}, "labels": {}}
+    own["pose"] |= {"label_subjects": (train,)}
+    own["hmr"] |= {"label_subjects": (train,)}
+    own["image_pose"] |= {"label_subjects": (train,)}
+    return validate_config(Config, own, where="the config of new people")
+
+
+def prepare(config: Config) -> None:
+    """Render the people, and cut their crops."""
+    paths, people = Paths(config), config.split.test.subjects
+    for subject in people:
+        synthesize.run(config, subject=subject, output=paths.truth(subject))
+    index.run(config, output_test=paths.index("test"))
+    for subject in people:
+        empty = paths.background(subject)
+        backgrounds.run(config, subject=subject, output=empty)
+        crops.run(
+            config, subject=subject, index=[paths.index("test")], background=empty, output=paths.crops(subject)
+        )  # fmt: skip
+        log.info("S%d: rendered, crops cut", subject)
+
+
+def embedded(config: Config, checkpoint: Path) -> None:
+    """Embed the people."""
+    paths = Paths(config)
+    for subject in config.split.test.subjects:
+        embed.run(config, checkpoint=checkpoint, crops=paths.crops(subject), output=paths.embeddings(subject))
+
+
+def people_store(config: Config) -> CropStore:
+    """The crops of all of them."""
+    paths = Paths(config)
+    return CropStore([paths.crops(s) for s in config.split.test.subjects], read_index(paths.index("test")).key)
+
+
+def views(config: Config, file: Path) -> dict[str, list[float]]:
+    """How well the encoder-decoder paints them from other cameras."""
+    checkpoint = load_checkpoint(file)
+    net = encoder_decoder.restore(checkpoint.config, checkpoint.model, int(checkpoint.extra["crop_size"]))
+    net = place(net, pick_device(config.runtime.device))
+    store = people_store(config)
+    found = measure(net, store, *ordered_pairs(store, config.enc_dec.validation_pairs)).summary()
+    return {"gain_db": [found["psnr_foreground_db"] - found["psnr_background_only_db"]]}
+
+
+@torch.inference_mode()
+def poses(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
+    """Errors of their poses, of each network."""
+    store = people_store(config)
+    codes = [read_embeddings(Paths(config).embeddings(s)) for s in config.split.test.subjects]
+    latents = [torch.from_numpy(each) for each in (latents_of(codes, store.key)[0], mirrored_of(codes, store.key))]
+    found: dict[str, list[float]] = {}
+    for file in files:
+        checkpoint = load_checkpoint(file)
+        net = pose.restore(checkpoint.config, checkpoint.part("pose"))
+        parts = zip(*(each.split(CHUNK) for each in latents), strict=True)
+        joints = np.concatenate([pose.pose_of(net, *part).numpy() for part in parts]).astype(np.float64)
+        mean = checkpoint.extra["mean_joints_im_mm"].numpy()
+        for name, value in pose_figures(joints, store.joints_im_mm.astype(np.float64), mean).items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+@torch.inference_mode()
+def bodies(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
+    """Errors of their bodies, of each head."""
+    layer = BodyLayer(load_body(config.dataset.body))
+    judged = judged_split(config, layer, "test")
+    codes = (judged.samples.L_3d, judged.samples.L_3d_mirrored, judged.samples.L_app)
+    found: dict[str, list[float]] = {}
+    for file in files:
+        checkpoint = load_checkpoint(file)
+        head, turns = smpl.restore(checkpoint.config, checkpoint.part("smpl")), in_turn(judged.rows, CHUNK)
+        rotmats, betas = smpl.split(torch.cat([smpl.body_of(head, *(each[rows] for each in codes)) for rows in turns]))
+        figures = measured(Bodies(betas.numpy(), rotmats.numpy()), judged, layer)
+        figures["away_to_facing"] = figures["pve_facing_away_mm"] / figures["pve_facing_camera_mm"]
+        for name, value in figures.items():
+            found.setdefault(f"body/{name}", []).append(value)
+    return found
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """A row a figure: the mean over networks, their deviation where there are several, and their number."""
+    lines = ["| people by whom nothing was chosen | figure | networks |", "|---|---|---|"]
+    for key, heading, digits in ROWS:
+        values = found.get(key, [])
+        if values:
+            spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+            lines.append(f"| {heading} | {np.mean(values):.{digits}f}{spread} | {len(values)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
