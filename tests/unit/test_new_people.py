@@ -27,7 +27,7 @@ def test_they_are_the_test_split_and_rendered_and_cut_as_in_the_run():
 
 
 def test_people_of_the_run_are_refused():
-    with pytest.raises(ConfigError, match="S9 is in the config"):
+    with pytest.raises(ConfigError, match="S8 is in the config"):
         strangers(RUN, (7, 9), OPTIONS, "0")
 
 
