@@ -3,7 +3,8 @@
     python -m benchmarks.hmr_speed [--config CONFIG] [--device cpu] [--threads 1] [--size 96] [--batch 32] [--rounds 3]
         [--backbones NAME ...] [--output DIR]
 
-The network is that of the config's section `hmr` with each backbone in turn, regressor and all, weights random. GFLOP
+The network is that of the config's section `hmr` with each backbone in turn, regressor and all, weights random;
+enc_dec is the encoder of the config's section `enc_dec`, with the empty scene where it sees that, and L_3d. GFLOP
 are those of one image's forward pass, counted by torch (a product and its sum are two), at 224 px, as the encoders are
 mostly quoted, and at `--size`. A training step is the stage's: its losses on the body, backward, clipping, Adam; crops
 are noise, augmented beforehand. Times are medians of rounds in which the ways take turns. With one thread of a CPU they
@@ -18,7 +19,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,7 +29,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from codebase.body.arrays import BodyArrays, load_body
-from codebase.config import HmrConfig, read_config
+from codebase.config import EncDecConfig, HmrConfig, hmr_network, read_config
 from codebase.files import write_json, write_text
 from codebase.models.hmr import Hmr, build
 from codebase.processes import limit_threads
@@ -36,7 +37,8 @@ from codebase.training import optim
 from codebase.training.hmr_lesson import Lesson, prepare_images
 from codebase.training.precision import autocast, has_bf16, pick_device
 
-BACKBONES: tuple[str, ...] = get_args(HmrConfig.model_fields["backbone"].annotation)
+ENC_DEC = "enc_dec"  # the encoder of the representation, which also sees the empty scene and gives L_3d
+BACKBONES: tuple[str, ...] = (*get_args(HmrConfig.model_fields["backbone"].annotation), ENC_DEC)
 QUOTED_PX = 224
 Format = Literal["fp32", "bf16"]
 # how a training step computes: precision, and whether channels are last in memory
@@ -75,6 +77,7 @@ def main() -> None:
     config, device = read_config(options.config), pick_device(options.device)
     body = load_body(config.dataset.body)
     rig = Rig(config.hmr, body, device, options.size, options.batch, options.rounds, timer(device, options.threads))
+    rig = replace(rig, enc_dec=config.enc_dec)
     found: list[Cost] = []
     for name in options.backbones:
         found.append(rig.cost(name))
@@ -98,10 +101,12 @@ def _finished() -> float:
     return time.perf_counter()
 
 
-def section_of(section: HmrConfig, backbone: str, **changes: object) -> HmrConfig:
-    """The section with another encoder, its weights random; it is trained."""
-    own = {"backbone": backbone, "backbone_weights": None, "frozen": False}
-    return HmrConfig.model_validate(section.model_dump() | own | changes)
+def section_of(section: HmrConfig, backbone: str, enc_dec: EncDecConfig | None = None, **changes: object) -> HmrConfig:
+    """The section with another encoder, its weights random; it is trained. `enc_dec` shapes the one of that name."""
+    own: dict[str, object] = {"backbone": backbone, "backbone_weights": None, "frozen": False, "start": "scratch"}
+    if backbone == ENC_DEC:
+        own |= {"start": ENC_DEC, "backbone": "ours", "enlarge": 1}
+    return hmr_network(HmrConfig.model_validate(section.model_dump() | own | changes), enc_dec or EncDecConfig())
 
 
 def network(section: HmrConfig, size: int) -> Hmr:
@@ -114,7 +119,7 @@ def gflop(model: Hmr, size: int) -> float:
     """Of the forward pass of one image, a product and its sum counted as two."""
     image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(image)
+        model.eval()(image, image)
     return counter.get_total_flops() / 1e9
 
 
@@ -134,6 +139,7 @@ class Rig:
     batch: int
     rounds: int
     clock: Callable[[], float]
+    enc_dec: EncDecConfig = field(default_factory=EncDecConfig)
 
     @property
     def formats(self) -> list[str]:
@@ -142,8 +148,9 @@ class Rig:
 
     def cost(self, backbone: str) -> Cost:
         """All about one encoder."""
-        model = network(section_of(self.section, backbone), self.size).to(self.device)
-        quoted = network(section_of(self.section, backbone), QUOTED_PX).to(self.device)
+        section = section_of(self.section, backbone, self.enc_dec)
+        model = network(section, self.size).to(self.device)
+        quoted = network(section, QUOTED_PX).to(self.device)
         return Cost(
             backbone, million(model.encoder), million(model), gflop(quoted, QUOTED_PX), gflop(model, self.size),
             medians(self._forwards(model), self.clock, self.rounds),
@@ -163,12 +170,13 @@ class Rig:
 
     def _step(self, backbone: str, precision: Format, channels_last: bool) -> Callable[[], object]:
         """A training step on a batch of noise."""
-        section = section_of(self.section, backbone, precision=precision)
+        section = section_of(self.section, backbone, self.enc_dec, precision=precision)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         model = network(section, self.size).to(self.device, memory_format=layout)  # type: ignore[call-overload]
         lesson = Lesson(section, model, self.body, 2000.0).to(self.device)
         batch = prepare_images(section, noise(self.batch, self.size, self.device), half_box_m=lesson.half_box_m)
-        batch["image"] = batch["image"].contiguous(memory_format=layout)
+        for name in {"image", "background"} & set(batch):
+            batch[name] = batch[name].contiguous(memory_format=layout)
         return partial(step, lesson, batch, optim.make(section, model), section.gradient_clip)
 
     def words(self, threads: int) -> str:
@@ -188,7 +196,7 @@ def _processor() -> str:
 def forward(model: Hmr, image: Tensor, precision: Format) -> Tensor:
     """The parameters that a network answers."""
     with autocast(precision, image.device):
-        return model(image)[0]
+        return model(image, image)[0]  # the time does not depend on what the second one shows
 
 
 def step(lesson: Lesson, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer, clip: float) -> Tensor:

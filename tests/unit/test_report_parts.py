@@ -119,6 +119,12 @@ def test_the_prior_stands_before_the_networks_that_listen_to_it():
         assert "train_prior" in nodes["train_smpl"]
 
 
+def test_the_encoder_stands_before_the_image_network_that_begins_with_it():
+    for begun in (False, True):
+        nodes = {node.name: node.needs for node in dag.nodes_for("synthetic", begun=begun)}
+        assert ("train_enc_dec" in nodes["train_hmr"]) == begun
+
+
 def test_headline_gains_are_signed():
     metrics = {
         "enc_dec/psnr_foreground_db": 15.0,

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -276,3 +277,23 @@ def test_the_image_network_waits_for_the_prior_where_it_listens_to_it(in_house, 
     assert ("train_prior" in counts(said)) == (weight > 0)
     (command,) = (line for line in said.splitlines() if "codebase train-hmr" in line)
     assert ("--prior results/mini/runs/prior/" in command) == (weight > 0)
+
+
+@pytest.mark.parametrize("start", ["scratch", "enc_dec"])
+def test_the_image_network_waits_for_the_encoder_that_it_begins_with(in_house, start):
+    words = ("-n", "-p", "--until", "train_hmr", "--configfile", "configs/mini.yaml", "--config")
+    done = in_house("snakemake", *words, f"hmr={{start: {start}}}")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    waits = {"train_enc_dec", "check_enc_dec"} <= set(counts(said))
+    assert waits == (start == "enc_dec")
+    (command,) = (line for line in said.splitlines() if "codebase train-hmr" in line)
+    options = build_parser().parse_args(shlex.split(command.partition("python -m codebase ")[2].partition(" 2> ")[0]))
+    assert options.enc_dec == (Path("results/mini/runs/enc_dec/model_850.pt") if waits else None)
+
+
+def test_an_image_network_cannot_begin_with_an_encoder_of_the_papers(in_house):
+    done = in_house("snakemake", "-n", "--configfile", "configs/mini.yaml", "configs/presets/rhodin2018.yaml",
+                    "--config", "hmr={start: enc_dec}", "enc_dec={perceptual: none}")  # fmt: skip
+    assert done.returncode == 2
+    assert "hmr.start is enc_dec, but enc_dec.network is rhodin2018_unet" in done.stderr

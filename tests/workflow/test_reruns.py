@@ -58,6 +58,17 @@ def test_a_section_reruns_its_stage_and_what_follows(in_house, finished):
     assert {edit: due(in_house, "--config", edit) for edit in expected} == expected
 
 
+def test_an_image_network_follows_the_encoder_that_it_begins_with(in_house, finished):
+    """And no other edit of enc_dec than a change of the encoder itself, or of its training."""
+    begin = ("--config", "hmr={start: enc_dec}")
+    assert due(in_house, *begin) == FROM_HMR
+    done = in_house("snakemake", "--touch", "--forceall", "--cores", "1", *begin)
+    assert done.returncode == 0, done.stderr
+    assert due(in_house, *begin) == set()
+    changed = due(in_house, *begin, "enc_dec={learning_rate: 0.5}")
+    assert changed == {"train_enc_dec", "check_enc_dec"} | FROM_EMBED | FROM_HMR
+
+
 def test_embedding_goes_on_with_the_subjects_that_lack_theirs(in_house, finished):
     made = sorted((finished / "results/mini/embeddings/enc_dec").glob("S*.pkl"))
     assert len(made) == 14
