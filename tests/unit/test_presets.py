@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codebase.config import Config, validate_config
+from codebase.config import Config, hmr_network, validate_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TREE = {"dataset": {"kind": "tree", "root": "data/h36m"}}
@@ -64,3 +64,11 @@ def test_all_presets_are_in_the_test():
 def test_frames_that_are_not_extracted_are_refused():
     with pytest.raises(Exception, match=r"split\.test\.every is 64, but extract\.every is 5 for S9"):
         load("h36m", "presets/protocol2", over={"extract": {"every_of": {9: 5}}})
+
+
+@pytest.mark.parametrize("below", ["mini", "small"])
+@pytest.mark.parametrize("preset", [None, *NETWORKS[1:]])
+def test_the_network_on_images_begins_with_no_encoder_that_has_no_stages(below, preset):
+    config = load(*filter(None, (below, preset)))
+    section = hmr_network(config.hmr, config.enc_dec)
+    assert (section.start == "enc_dec") == (preset in (None, "presets/v2"))
