@@ -57,4 +57,4 @@ def _global(norm: nn.BatchNorm2d) -> GlobalBatchNorm2d:
     made.running_mean, made.running_var, made.num_batches_tracked = (
         norm.running_mean, norm.running_var, norm.num_batches_tracked,
     )  # fmt: skip
-    return made
+    return made.train(norm.training)  # statistics that stay, stay

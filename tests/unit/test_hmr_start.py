@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from codebase.config.course import read_course_config
 from codebase.errors import ConfigError, DataError
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.models.hmr import Hmr, build, restore, start_from_enc_dec
-from codebase.training import hmr_lesson, optim
+from codebase.training import global_norm, hmr_lesson, optim
 from tests.course import write_yaml
 
 SIZE = 16
@@ -281,3 +282,17 @@ def test_course_data_has_no_empty_scenes(tmp_path: Path):
         read_course_config(refused)
     mended = write_yaml(tmp_path / "b.yaml", tmp_path, preset="v2", hmr={"start": "scratch", "encoder_rate": 1.0})
     assert read_course_config(mended).section(10).start == "scratch"
+
+
+def test_statistics_stay_in_a_team(monkeypatch: pytest.MonkeyPatch):
+    """The layers that look at the whole batch begin in the mode of those whose place they take."""
+    _, model = network()
+    start_from_enc_dec(model, trained().encoder.state_dict(), of="")
+    with monkeypatch.context() as patch:
+        patch.setattr(global_norm, "team", lambda: SimpleNamespace(size=2))
+        global_norm.whole_batch_norms(model)
+    norms = [part for part in model.encoder.modules() if isinstance(part, global_norm.GlobalBatchNorm2d)]
+    before = [part.running_mean.clone() for part in norms]
+    model(*images())
+    assert before
+    assert all(torch.equal(part.running_mean, value) for part, value in zip(norms, before, strict=True))
