@@ -29,11 +29,11 @@ from codebase.models.prior import AnyPrior
 from codebase.models.rotations import FACING_CAMERA, chordal_mean
 from codebase.provenance import file_digest
 from codebase.published import hmr_file
-from codebase.stages.train_smpl import frozen_prior
 from codebase.synthetic.motion import sample_poses
 from codebase.training import loop, optim
 from codebase.training.budget import left
 from codebase.training.encoders import load_enc_dec
+from codebase.training.frozen_prior import frozen_prior
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.hmr_lesson import MM_TO_M, Lesson, prepare_images
 from codebase.training.notes import BEGINS_WITH, note

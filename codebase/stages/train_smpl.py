@@ -6,7 +6,6 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -24,15 +23,14 @@ from codebase.data.scratch import near
 from codebase.errors import DataError
 from codebase.geometry import crop_intrinsics
 from codebase.metrics import mpjpe, n_mpjpe, pa_mpjpe
-from codebase.models.prior import AnyPrior, restore
-from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import AnyHead, body_of, build, split
 from codebase.training import loop, optim
 from codebase.training.budget import left
 from codebase.training.encoders import encoder_of, require_mirrored
+from codebase.training.frozen_prior import frozen_prior
 from codebase.training.runtime import prepare
 from codebase.training.smpl_lesson import MM_TO_M, VIEW_COLUMNS, Lesson, joints_about_root_m
-from codebase.training.state import Batch, load_checkpoint, run_digest
+from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
 
 VERSION = 3
@@ -98,21 +96,6 @@ def run(
         budget_s=left(budget_s, begun),
         extra=encoder_of(latents) | {"mean_rotmats": mean_rotmats, "mean_betas": torch.zeros(10)},
     )
-
-
-def frozen_prior(checkpoint: Path) -> tuple[AnyPrior, Float[Tensor, "24 3 3"]]:
-    """The prior at rest, and the mean pose of its poses, upright before the camera."""
-    found = load_checkpoint(checkpoint)
-    try:
-        judge = restore(found.config, found.part("prior"))
-        mean = found.extra["mean_rotmats"].clone()
-    except (KeyError, RuntimeError, ValueError) as error:
-        why = shorten(str(error), 300)
-        raise DataError(
-            f"The checkpoint holds no prior: {why}", where=checkpoint, expected="one of the stage train_prior"
-        ) from None
-    mean[0] = torch.tensor(FACING_CAMERA)
-    return judge, mean
 
 
 @dataclass(frozen=True)

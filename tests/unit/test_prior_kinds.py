@@ -20,8 +20,8 @@ from codebase.models.mixture import MixturePrior
 from codebase.models.prior import Generator, Prior, build, restore
 from codebase.models.rotations import FACING_CAMERA
 from codebase.stages import evaluate, train_prior
-from codebase.stages.train_smpl import frozen_prior
 from codebase.training import roc
+from codebase.training.frozen_prior import frozen_prior
 from codebase.training.prior_lesson import Duel2018, Spar
 from codebase.training.state import load_checkpoint
 

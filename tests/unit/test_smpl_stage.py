@@ -20,6 +20,7 @@ from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import split
 from codebase.stages import train_smpl
 from codebase.training import smpl_lesson, team
+from codebase.training.frozen_prior import frozen_prior
 from codebase.training.state import load_checkpoint, save_checkpoint
 from codebase.training.team import Team
 from tests.people import BODY, People, make_people
@@ -51,7 +52,7 @@ def train(people: People) -> train_smpl.Samples:
 
 @pytest.fixture(scope="module")
 def lesson(people: People, train: train_smpl.Samples) -> smpl_lesson.Lesson:
-    judge, mean = train_smpl.frozen_prior(people.paths.checkpoint("prior"))
+    judge, mean = frozen_prior(people.paths.checkpoint("prior"))
     head = train_smpl.build(people.config.smpl, train.L_3d.shape[1], train.L_app.shape[1], mean)
     return smpl_lesson.Lesson(people.config.smpl, head, judge, BodyLayer(load_body(BODY)), train.store.size)
 

@@ -22,6 +22,7 @@ from codebase.models.rotations import FACING_CAMERA
 from codebase.models.smpl import SmplHead, TanhHead, build, restore, split
 from codebase.stages import train_smpl
 from codebase.training import optim, smpl_lesson
+from codebase.training.frozen_prior import frozen_prior
 from codebase.training.state import load_checkpoint, save_checkpoint
 from tests.people import APPEARANCE, BODY, POINTS, People, make_people
 
@@ -91,7 +92,7 @@ def test_checkpoints_of_other_stages_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model_1.pt"
     torch.save({"model": {}, "step": 1, "config": section, "history": [], "extra": {}, "digest": "0"}, path)
     with pytest.raises(DataError, match="holds no prior"):
-        train_smpl.frozen_prior(path)
+        frozen_prior(path)
     for other in (encoder_decoder.restore, hmr.restore):
         with pytest.raises(DataError, match="does not fit"):
             other(section, {}, 64)
@@ -129,7 +130,7 @@ def lesson_of(people: People, section: SmplConfig) -> tuple[smpl_lesson.Lesson, 
 
     latents = [read_embeddings(path) for path in people.embeddings(1, 5)]
     train = train_smpl.Samples.load(people.crops(1, 5), latents, people.paths.index("train"))
-    judge, mean = train_smpl.frozen_prior(people.paths.checkpoint("prior"))
+    judge, mean = frozen_prior(people.paths.checkpoint("prior"))
     model = build(section, POINTS, APPEARANCE, mean)
     rows = np.arange(4)
     batch = train.gather(rows) | train.gather_twice(rows[:2]) | train.gather_views(rows[:2])
