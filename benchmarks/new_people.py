@@ -6,8 +6,8 @@ Renders synthetic people whom CONFIG does not know, as its own are rendered but 
 (options), and measures on them: novel views of the run's encoder-decoder, poses, and bodies. Networks are those of the
 run of CONFIG, or the files named: several are seeds of one, and means over them are given, with their deviation.
 
-It all lies in {root}/new_people (or --results); sequences that are rendered already are kept. Figures are in
-table.md and figures.json there.
+It all lies in {root}/new_people, or new_people in the folder that --results names; sequences that are rendered already
+are kept. Figures are in table.md and figures.json there.
 """
 
 from __future__ import annotations
@@ -108,9 +108,8 @@ def strangers(run: Config, people: tuple[int, ...], options: argparse.Namespace,
     own["enc_dec"] |= {"name": f"enc_dec_{encoder[:12]}"}
     results = options.results or Paths(run).root
     own |= {"name": "new_people", "results": results, "data_from": None, "rivals": {}, "labels": {}}
-    own["pose"] |= {"label_subjects": (train,)}
-    own["hmr"] |= {"label_subjects": (train,)}
-    own["image_pose"] |= {"label_subjects": (train,)}
+    for stage in ("pose", "image_pose", "smpl", "hmr"):
+        own[stage] |= {"label_subjects": (train,)}
     return validate_config(Config, own, where="the config of new people")
 
 
@@ -182,7 +181,9 @@ def bodies(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
         head, turns = smpl.restore(checkpoint.config, checkpoint.part("smpl")), in_turn(judged.rows, CHUNK)
         rotmats, betas = smpl.split(torch.cat([smpl.body_of(head, *(each[rows] for each in codes)) for rows in turns]))
         figures = measured(Bodies(betas.numpy(), rotmats.numpy()), judged, layer)
-        figures["away_to_facing"] = figures["pve_facing_away_mm"] / figures["pve_facing_camera_mm"]
+        halves = [figures[name] for name in ("pve_facing_away_mm", "pve_facing_camera_mm") if name in figures]
+        if len(halves) == 2:  # else nobody faces that way
+            figures["away_to_facing"] = halves[0] / halves[1]
         for name, value in figures.items():
             found.setdefault(f"body/{name}", []).append(value)
     return found

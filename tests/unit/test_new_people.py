@@ -11,7 +11,7 @@ from codebase.errors import ConfigError
 RUN = Config.model_validate({
     "name": "run", "dataset": {"kind": "synthetic", "subjects": (1, 5, 8, 9)},
     "split": {"train": {"subjects": (1, 5)}, "val": {"subjects": (8,)}, "test": {"subjects": (9,)}},
-    "crops": {"size": 96}, "pose": {"label_subjects": (5,)},
+    "crops": {"size": 96}, **{stage: {"label_subjects": (5,)} for stage in ("pose", "image_pose", "smpl", "hmr")},
 })  # fmt: skip
 OPTIONS = argparse.Namespace(acts=[2, 4], frames=7, fps=2.5, results=None)
 
