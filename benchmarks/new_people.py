@@ -93,6 +93,8 @@ def main() -> None:
 def strangers(run: Config, people: tuple[int, ...], options: argparse.Namespace, encoder: str) -> Config:
     """A config whose test split are people that `run` does not know; embeddings are named after their encoder."""
     numbers = tuple(range(people[0], people[1] + 1))
+    if not numbers:
+        raise ConfigError(f"S{people[0]} to S{people[1]} is nobody.", where="--people", expected="FIRST, then LAST")
     if known := sorted(set(numbers) & set(run.dataset.subjects)):
         raise ConfigError(
             f"S{known[0]} is in the config.", where="--people", expected="numbers that dataset.subjects does not have"

@@ -26,9 +26,11 @@ def test_they_are_the_test_split_and_rendered_and_cut_as_in_the_run():
     assert found.enc_dec.model_copy(update={"name": "enc_dec"}) == RUN.enc_dec
 
 
-def test_people_of_the_run_are_refused():
+def test_people_of_the_run_and_nobody_are_refused():
     with pytest.raises(ConfigError, match="S8 is in the config"):
         strangers(RUN, (7, 9), OPTIONS, "0")
+    with pytest.raises(ConfigError, match="S42 to S31 is nobody"):
+        strangers(RUN, (42, 31), OPTIONS, "0")
 
 
 def test_the_table_says_how_many_networks_there_were():
