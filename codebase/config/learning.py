@@ -272,7 +272,8 @@ class HmrConfig(TrainConfig):
             return self
         if self.backbone != "ours" or self.backbone_weights is not None or self.enlarge > 1:
             raise ValueError(
-                "hmr.start: enc_dec takes over its encoder: hmr.backbone is ours, backbone_weights null, enlarge 1"
+                "hmr.start: enc_dec takes over its encoder: hmr.backbone is ours, backbone_weights null, enlarge 1; "
+                "for another one set hmr.start to scratch"
             )
         if self.regressor == "attention" and self.points:
             raise ValueError("hmr.regressor: attention does not see the points of L_3d: set hmr.points to false")

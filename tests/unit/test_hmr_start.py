@@ -180,7 +180,7 @@ def test_encoders_of_the_papers_have_no_stages():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"backbone": "resnet18"}, "takes over"), ({"enlarge": 2}, "takes over"), ({"regressor": "attention"}, "points")],
+    [({"backbone": "resnet18"}, "to scratch"), ({"enlarge": 2}, "takes over"), ({"regressor": "attention"}, "points")],
 )
 def test_what_does_not_go_with_such_an_encoder(settings, message):
     with pytest.raises(ValueError, match=message):
