@@ -1,6 +1,7 @@
 """Figures on the test split: metrics.json, one flat object whose names carry protocol and unit.
 
-Two values are words, of what the encoder-decoder was made with: `enc_dec/encoder_begins_with`, `perceptual_network`.
+Some values are words: what encoders began with (`enc_dec/encoder_begins_with`, `hmr/encoder_begins_with`) and
+`enc_dec/perceptual_network`.
 
 Where no true bodies exist (a tree without SMPL parameters) vertex figures are left out, never zero.
 """
