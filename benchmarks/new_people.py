@@ -25,7 +25,7 @@ from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config, read_config, validate_config
 from codebase.data.batches import in_turn
 from codebase.data.bodies import Bodies
-from codebase.data.embeddings import read_embeddings
+from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
 from codebase.data.latents import latents_of, mirrored_of
 from codebase.data.store import CropStore
@@ -35,6 +35,7 @@ from codebase.models import encoder_decoder, pose, smpl
 from codebase.paths import Paths
 from codebase.processes import limit_threads
 from codebase.stages import backgrounds, crops, embed, index, synthesize
+from codebase.training.encoders import require_same_encoder
 from codebase.training.pose_figures import pose_figures
 from codebase.training.precision import pick_device, place
 from codebase.training.state import load_checkpoint
@@ -62,7 +63,9 @@ def main() -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--people", type=int, nargs=2, default=(31, 42), metavar=("FIRST", "LAST"))
-    parser.add_argument("--acts", type=int, nargs="+", default=[2, 4, 6, 9, 14])
+    parser.add_argument(
+        "--acts", type=int, nargs="+", default=[2, 4, 6, 9, 14], help="of one alone the empty room shows the person"
+    )
     parser.add_argument("--frames", type=int, default=10, help="of each sequence")
     parser.add_argument("--fps", type=float, default=2.5)
     parser.add_argument("--enc-dec", type=Path, metavar="FILE")
@@ -143,6 +146,11 @@ def people_store(config: Config) -> CropStore:
     return CropStore([paths.crops(s) for s in config.split.test.subjects], read_index(paths.index("test")).key)
 
 
+def people_codes(config: Config) -> list[Embeddings]:
+    """The embeddings of all of them."""
+    return [read_embeddings(Paths(config).embeddings(s)) for s in config.split.test.subjects]
+
+
 def views(config: Config, file: Path) -> dict[str, list[float]]:
     """How well the encoder-decoder paints them from other cameras."""
     checkpoint = load_checkpoint(file)
@@ -155,13 +163,18 @@ def views(config: Config, file: Path) -> dict[str, list[float]]:
 
 @torch.inference_mode()
 def poses(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
-    """Errors of their poses, of each network."""
+    """Errors of their poses, of each network.
+
+    Raises:
+        DataError: one learned from embeddings of another encoder.
+    """
     store = people_store(config)
-    codes = [read_embeddings(Paths(config).embeddings(s)) for s in config.split.test.subjects]
+    codes = people_codes(config)
     latents = [torch.from_numpy(each) for each in (latents_of(codes, store.key)[0], mirrored_of(codes, store.key))]
     found: dict[str, list[float]] = {}
     for file in files:
         checkpoint = load_checkpoint(file)
+        require_same_encoder(checkpoint, file, codes)
         net = pose.restore(checkpoint.config, checkpoint.part("pose"))
         parts = zip(*(each.split(CHUNK) for each in latents), strict=True)
         joints = np.concatenate([pose.pose_of(net, *part).numpy() for part in parts]).astype(np.float64)
@@ -173,13 +186,18 @@ def poses(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
 
 @torch.inference_mode()
 def bodies(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
-    """Errors of their bodies, of each head."""
+    """Errors of their bodies, of each head.
+
+    Raises:
+        DataError: one learned from embeddings of another encoder.
+    """
     layer = BodyLayer(load_body(config.dataset.body))
     judged = judged_split(config, layer, "test")
     codes = (judged.samples.L_3d, judged.samples.L_3d_mirrored, judged.samples.L_app)
     found: dict[str, list[float]] = {}
     for file in files:
         checkpoint = load_checkpoint(file)
+        require_same_encoder(checkpoint, file, people_codes(config))
         head, turns = smpl.restore(checkpoint.config, checkpoint.part("smpl")), in_turn(judged.rows, CHUNK)
         rotmats, betas = smpl.split(torch.cat([smpl.body_of(head, *(each[rows] for each in codes)) for rows in turns]))
         figures = measured(Bodies(betas.numpy(), rotmats.numpy()), judged, layer)
