@@ -23,6 +23,7 @@ from codebase.data.index import read_index
 from codebase.files import read_json, write_json
 from codebase.models.hmr import Hmr, bodies_of, restore
 from codebase.paths import Paths
+from codebase.provenance import file_digest
 from codebase.stages import train_hmr
 from codebase.training.novel_views import as_image
 from codebase.training.precision import autocast, pick_device, place
@@ -90,14 +91,16 @@ class Bench:
 
     def train(self, config: Config, folder: Path, output: Path) -> dict[str, Any]:
         """Train, or go on, or do nothing where it is done; returns the minutes that all attempts took together."""
-        path, section = folder / "spent.json", hashlib.sha256(config.hmr.model_dump_json().encode()).hexdigest()[:12]
+        path, begin = folder / "spent.json", self.enc_dec if config.hmr.start == "enc_dec" else None
+        what = config.hmr.model_dump_json() + ("" if begin is None else file_digest(begin))
         spent = read_json(path) if path.is_file() else {}
-        mine = spent.setdefault(section, {"cpu_minutes": 0.0, "minutes": 0.0, "done": False})
+        mine = spent.setdefault(
+            hashlib.sha256(what.encode()).hexdigest()[:12], {"cpu_minutes": 0.0, "minutes": 0.0, "done": False}
+        )
         cpu, clock = time.process_time(), time.monotonic()
         subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
         finished = mine["done"] and output.is_file()
         try:
-            begin = self.enc_dec if config.hmr.start == "enc_dec" else None
             train_hmr.run(
                 config, index_train=self.paths.index("train"), index_val=self.paths.index("val"),
                 crops=[self.paths.crops(s) for s in subjects], bodies=[self.paths.truth(s) for s in subjects],
