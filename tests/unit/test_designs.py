@@ -31,7 +31,7 @@ def test_another_preset_is_refused_by_name(name):
     other = config(**{name: OTHERS[name]})
     found, path = checkpoint(getattr(other, name).model_dump(mode="json")), Path("model_1.pt")
     require_same_design(found, other, name, path)
-    key = DESIGNS[name][0]
+    key = next(key for key in DESIGNS[name] if key in OTHERS[name])
     ours = getattr(config(), name)
     said = rf"{name}\.{key} {OTHERS[name][key]} \({OTHERS[name]['name']}\), "
     said += rf"the config asks for {getattr(ours, key)} \({name}\)"
