@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.ablate_enc_dec import cell, joints
 from benchmarks.ablate_smpl import judged_split, measured
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config, read_config, validate_config
@@ -176,10 +177,8 @@ def poses(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
         checkpoint = load_checkpoint(file)
         require_same_encoder(checkpoint, file, codes)
         net = pose.restore(checkpoint.config, checkpoint.part("pose"))
-        parts = zip(*(each.split(CHUNK) for each in latents), strict=True)
-        joints = np.concatenate([pose.pose_of(net, *part).numpy() for part in parts]).astype(np.float64)
-        mean = checkpoint.extra["mean_joints_im_mm"].numpy()
-        for name, value in pose_figures(joints, store.joints_im_mm.astype(np.float64), mean).items():
+        seen, mean = joints(net, *latents).astype(np.float64), checkpoint.extra["mean_joints_im_mm"].numpy()
+        for name, value in pose_figures(seen, store.joints_im_mm.astype(np.float64), mean).items():
             found.setdefault(name, []).append(value)
     return found
 
@@ -215,8 +214,7 @@ def table(found: dict[str, list[float]]) -> str:
     for key, heading, digits in ROWS:
         values = found.get(key, [])
         if values:
-            spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-            lines.append(f"| {heading} | {np.mean(values):.{digits}f}{spread} | {len(values)} |")
+            lines.append(f"| {heading} | {cell(values, digits, 1)} | {len(values)} |")
     return "\n".join(lines) + "\n"
 
 
