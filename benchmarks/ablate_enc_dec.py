@@ -38,6 +38,7 @@ from codebase.files import read_json, write_json, write_text
 from codebase.models import encoder_decoder, pose
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.models.pose import PoseNet, pose_of
+from codebase.models.pose2018 import PoseMlp2018
 from codebase.paths import Paths
 from codebase.processes import limit_threads
 from codebase.stages import embed, train_enc_dec, train_pose
@@ -199,7 +200,7 @@ def train(config: Config) -> None:
         embed.run(config, checkpoint=checkpoint, crops=paths.crops(subject), output=paths.embeddings(subject))
 
 
-def pose_net(config: Config, seed: int) -> tuple[PoseNet, np.ndarray]:
+def pose_net(config: Config, seed: int) -> tuple[PoseNet | PoseMlp2018, np.ndarray]:
     """A pose network of a seed of its own, and the mean pose of the labelled rows, mm."""
     section = config.pose.model_dump() | {"seed": seed, "name": f"pose_seed{seed}"}
     config = validate_config(Config, config.model_dump() | {"pose": section}, where="pose")
@@ -215,7 +216,7 @@ def pose_net(config: Config, seed: int) -> tuple[PoseNet, np.ndarray]:
 
 @torch.inference_mode()
 def measured(
-    net: EncoderDecoder, nets: Sequence[tuple[PoseNet, np.ndarray]], split: Split, most_pairs: int
+    net: EncoderDecoder, nets: Sequence[tuple[PoseNet | PoseMlp2018, np.ndarray]], split: Split, most_pairs: int
 ) -> dict[str, float]:
     """Figures of one split: novel views, poses (the mean over networks) and disentanglement."""
     views = measure(net, split.store, *ordered_pairs(split.store, most_pairs)).summary()
@@ -230,13 +231,13 @@ def measured(
     return found | disentanglement(net, split.store, codes=split.codes, pose=lambda points: plain(nets[0][0], points))
 
 
-def joints(net: PoseNet, points: Tensor, mirrored: Tensor) -> np.ndarray:
+def joints(net: PoseNet | PoseMlp2018, points: Tensor, mirrored: Tensor) -> np.ndarray:
     """Joints from L_3d, mm, root-centred, im frame, as the stage predict finds them."""
     batches = zip(points.split(1024), mirrored.split(1024), strict=True)
     return np.concatenate([pose_of(net, *batch).numpy() for batch in batches])
 
 
-def plain(net: PoseNet, points: np.ndarray) -> np.ndarray:
+def plain(net: PoseNet | PoseMlp2018, points: np.ndarray) -> np.ndarray:
     """The same without the mirror image."""
     return np.concatenate([net(part).numpy() for part in torch.from_numpy(points).split(1024)])
 

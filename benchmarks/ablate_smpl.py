@@ -29,7 +29,7 @@ from codebase.data.batches import in_turn
 from codebase.data.bodies import Bodies, bodies_in_im
 from codebase.data.embeddings import read_embeddings
 from codebase.files import read_json, write_json, write_text
-from codebase.models.smpl import body_of, restore, split
+from codebase.models.smpl import AnyHead, body_of, restore, split
 from codebase.paths import Paths
 from codebase.stages import _body_figures as figures
 from codebase.stages import evaluate, train_hmr, train_smpl
@@ -143,7 +143,7 @@ class Bench:
         return found
 
     @torch.no_grad()
-    def measure(self, split_name: str, head: torch.nn.Module | None) -> dict[str, float]:
+    def measure(self, split_name: str, head: AnyHead | None) -> dict[str, float]:
         """Figures of a head, or of the mean body in the mean pose, on a split."""
         judged = self.splits[split_name]
         if head is None:

@@ -69,7 +69,7 @@ def from_files(count: int, size: int) -> None:
         write_backgrounds(output, views, cameras=CAMERAS, every=1, root=root, masks_root=root, workers=len(CAMERAS))
         fast = time.perf_counter() - start
         mine, start = np.load(output), time.perf_counter()
-        theirs = [original([cv2.imread(str(file)) for file in files[camera]], root) for camera in CAMERAS]
+        theirs = [original([np.asarray(cv2.imread(str(file))) for file in files[camera]], root) for camera in CAMERAS]
         slow = time.perf_counter() - start
     apart_by = max(np.abs(a[..., ::-1] * 256 - b).max() for a, b in zip(theirs, mine, strict=True))
     print(f"{count} JPEG files of {size} x {size} from each of {len(CAMERAS)} cameras")

@@ -74,8 +74,8 @@ def time_zbuffer(side: int) -> None:
     triangles, cameras = faces.numpy().astype(np.int32), torch.cat([f_px, c_px], dim=1).tolist()
 
     def work() -> None:
-        for solid, camera in zip(vertices.numpy(), cameras, strict=True):
-            rasterise(solid, triangles, Pinhole(*camera, side, side))
+        for solid, (fx, fy, cx, cy) in zip(vertices.numpy(), cameras, strict=True):
+            rasterise(solid, triangles, Pinhole(fx, fy, cx, cy, side, side))
 
     print(f"{side:4d} px  {'z-buffer, numba, one by one':34s} mask {cost_ms(work):8.2f} ms")
 
@@ -194,8 +194,8 @@ def skew(axis_angle: torch.Tensor) -> torch.Tensor:
 def difference(drawn: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     total = torch.zeros(())
     for size in (1, 4, 8):
-        parts = (torch.nn.functional.avg_pool2d(part[:, None], size) for part in (drawn, target))
-        total = total + torch.nn.functional.mse_loss(*parts)
+        mine, wanted = (torch.nn.functional.avg_pool2d(part[:, None], size) for part in (drawn, target))
+        total = total + torch.nn.functional.mse_loss(mine, wanted)
     return total
 
 
