@@ -1,6 +1,6 @@
 """How good masks by difference and roots by the visual hull are, on rendered people whose masks and roots are known.
 
-    python benchmarks/rigs.py [FOLDER] [SUBJECT ...]
+    python -m benchmarks.rigs [FOLDER] [SUBJECT ...]
 
 The people are rendered into FOLDER (default: a temporary one), four acts of 12 frames, 256 px, four cameras.
 """

@@ -1,6 +1,6 @@
 """How fast silhouettes and their gradients are, how right the gradients are, and where fits by them end.
 
-    python benchmarks/silhouettes.py [speed] [gradients] [fits]
+    python -m benchmarks.silhouettes [speed] [gradients] [fits]
 
 All three without a word. `speed` measures ours on the CPU, ours in torch alone (on a GPU too, where there is one), the
 z-buffer, and PyTorch3D where it is installed, in one run.
@@ -8,7 +8,7 @@ z-buffer, and PyTorch3D where it is installed, in one run.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Callable
 
@@ -199,7 +199,17 @@ def difference(drawn: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return total
 
 
-if __name__ == "__main__":
-    chosen = sys.argv[1:] or ["speed", "gradients", "fits"]
+def main() -> None:
+    parts: dict[str, Callable[[], None]] = {"speed": speed, "gradients": gradients, "fits": fits}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; default all")
+    chosen = parser.parse_args().parts or list(parts)
     for word in chosen:
-        {"speed": speed, "gradients": gradients, "fits": fits}[word]()
+        if word not in parts:
+            parser.error(f"{word} is none of {', '.join(parts)}")
+    for word in chosen:
+        parts[word]()
+
+
+if __name__ == "__main__":
+    main()
