@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 
-from codebase.config import EncDecConfig, HmrConfig, ImagePoseConfig
+from codebase.config import Config, EncDecConfig, HmrConfig, ImagePoseConfig
 from codebase.errors import ConfigError, DataError
 
 # torchvision's IMAGENET1K_V1 state dicts, by the names under which it publishes them
@@ -83,6 +85,34 @@ def hmr_file(section: HmrConfig) -> Path | None:
     if section.backbone_weights is not None:
         return _existing(section.backbone_weights, "hmr.backbone_weights", section.backbone)
     return _packaged("hmr.backbone") if section.backbone == "efficientnet_lite0" else None
+
+
+def stage_weights(config: Config, stage: str, within: str = "") -> list[Path]:
+    """The files of published weights that a stage's networks begin with or compare images by.
+
+    Raises:
+        UserError: as the functions above.
+    """
+    found: tuple[Path | None, ...] = ()
+    if stage == "train_enc_dec":
+        found = perceptual_file(config.enc_dec, within), encoder_file(config.enc_dec, within)
+    if stage == "train_hmr":
+        found = (hmr_file(config.hmr),)
+    return [path for path in found if path is not None]
+
+
+def weights_digest(*files: Path | None) -> str:
+    """What the contents of files add to the digest of a job's settings: nothing without any.
+
+    Their times say nothing: an environment that is made anew installs the same weights.
+    """
+    return "".join(f"-{_content(path)}" for path in files if path is not None)
+
+
+@cache
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def _packaged(key: str) -> Path:

@@ -69,6 +69,19 @@ def test_an_image_network_from_scratch_leaves_the_encoder_alone(in_house, finish
     assert due(in_house, *scratch, "enc_dec={learning_rate: 0.5}") == FROM_ENC_DEC - {"train_hmr", "check_hmr"}
 
 
+def test_published_weights_train_again_when_their_content_is_another(in_house, finished):
+    weights = finished / "resnet18.pth"
+    weights.write_bytes(b"some weights")
+    judged = ("--config", f"enc_dec={{perceptual: resnet18, perceptual_weights: {weights}}}")
+    done = in_house("snakemake", "--touch", "--forceall", "--cores", "1", *judged)
+    assert done.returncode == 0, done.stderr
+    weights.unlink()
+    weights.write_bytes(b"some weights")
+    assert due(in_house, *judged) == set(), "installed anew"
+    weights.write_bytes(b"other weights")
+    assert due(in_house, *judged) == FROM_ENC_DEC
+
+
 def test_embedding_goes_on_with_the_subjects_that_lack_theirs(in_house, finished):
     made = sorted((finished / "results/mini/embeddings/enc_dec").glob("S*.pkl"))
     assert len(made) == 14

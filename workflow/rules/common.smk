@@ -24,7 +24,7 @@ from codebase.config import (
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
 from codebase.failures import disk_is_full
 from codebase.paths import Paths
-from codebase.published import encoder_file, hmr_file, perceptual_file
+from codebase.published import stage_weights, weights_digest
 from codebase.schedulers import require_scheduler
 from codebase.shared_data import require_same_data
 
@@ -67,9 +67,8 @@ def require_files():
                 where=path,
                 mend=where_to_get(path) if key == "dataset.body" else f"correct {key}",
             )
-    perceptual_file(CONFIG.enc_dec)
-    encoder_file(CONFIG.enc_dec)
-    hmr_file(CONFIG.hmr)
+    for stage in ("train_enc_dec", "train_hmr"):
+        stage_weights(CONFIG, stage)
     hmr_network(CONFIG.hmr, CONFIG.enc_dec)
 
 
@@ -156,8 +155,11 @@ def stage_version(stage):
 
 
 def section(stage):
-    """Digest of the config sections that `stage` depends on: editing another section does not re-run it."""
-    return stage_digest(CONFIG, stage)
+    """Digest of the config sections that `stage` depends on, and of the published weights that they name.
+
+    Editing another section does not re-run it.
+    """
+    return stage_digest(CONFIG, stage) + weights_digest(*stage_weights(CONFIG, stage))
 
 
 def memory(megabytes):

@@ -159,7 +159,7 @@ rule train_label_images:
         index_train=PATHS.index("train"),
         index_val=PATHS.index("val"),
         crops=crops_of_point,
-        weights=first_weights,
+        enc_dec=first_encoder,
         checked=gate_of_image_point,
     output:
         checkpoint=PATHS.labels / "{image_point}.pt",
@@ -176,12 +176,12 @@ rule train_label_images:
         version=stage_version("train_image_pose"),
         section=digest_of_point,
         settings=words_of_point,
-        weights=words_of_first_weights,
+        begin=words_of_first_encoder,
     message:
         "Train a pose network on images with the labels of {wildcards.image_point}."
     shell:
         "python -m codebase train-image-pose --config {input.config:q} --set {params.settings:q} --index-train {input.index_train:q}"
-        " --index-val {input.index_val:q} --crops {input.crops:q} {params.weights:q} --output {output.checkpoint:q}"
+        " --index-val {input.index_val:q} --crops {input.crops:q} {params.begin:q} --output {output.checkpoint:q}"
         " --time-budget {resources.runtime}m 2> {log:q}"
 
 

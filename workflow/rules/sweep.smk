@@ -15,7 +15,7 @@ from codebase.config import (
 )
 from codebase.config.labels import STARTS
 from codebase.errors import ConfigError
-from codebase.published import backbone_file, encoder_file, perceptual_file
+from codebase.published import backbone_file, stage_weights, weights_digest
 
 
 def without_suffix(path, folder):
@@ -35,8 +35,7 @@ def require_settings():
         if point.representation == "imagenet":
             backbone_file(section)
     for name, rival in RIVALS.items():
-        perceptual_file(rival.config.enc_dec, f"rivals.{name}.")
-        encoder_file(rival.config.enc_dec, f"rivals.{name}.")
+        stage_weights(rival.config, "train_enc_dec", f"rivals.{name}.")
     names = [rival.config.enc_dec.name for rival in RIVALS.values()]
     ours = {getattr(CONFIG, network).name for network in NETWORKS}
     if len(set(names)) < len(names) or ours & set(names):
@@ -85,10 +84,13 @@ def config_of_rival(wildcards):
 
 
 def section_of_rival(stage):
-    """Digest of the rival's sections that the stage depends on."""
+    """Digest of the rival's sections that the stage depends on, and of the published weights that they name."""
 
     def digest(wildcards):
-        return stage_digest(rival_of(wildcards).config, stage)
+        config = rival_of(wildcards).config
+        return stage_digest(config, stage) + weights_digest(
+            *stage_weights(config, stage)
+        )
 
     return digest
 
@@ -119,8 +121,11 @@ def words_of_point(wildcards):
 
 
 def digest_of_point(wildcards):
-    """Digest of all settings of a point."""
-    return point_digest(CONFIG, point_of(wildcards))
+    """Digest of all settings of a point, and of the published weights that it begins with."""
+    point = point_of(wildcards)
+    imagenet = point.representation == "imagenet"
+    weights = backbone_file(point_section(CONFIG, point)) if imagenet else None
+    return point_digest(CONFIG, point) + weights_digest(weights)
 
 
 def embeddings_of(representation, subjects):
@@ -159,20 +164,17 @@ def crops_of_point(wildcards):
     return each(PATHS.crops, people_of_point(wildcards))
 
 
-def first_weights(wildcards):
-    """The file that a point's encoder starts from; none where it starts from random weights."""
-    point = point_of(wildcards)
-    if point.representation == "fine_tuned":
-        return [PATHS.checkpoint("enc_dec")]
-    if point.representation == "imagenet":
-        return [backbone_file(point_section(CONFIG, point))]
-    return []
-
-
-def words_of_first_weights(wildcards):
-    """The option that names it, where the config does not."""
+def first_encoder(wildcards):
+    """The checkpoint that a point's encoder is taken from; none where it starts from other weights."""
     fine_tuned = point_of(wildcards).representation == "fine_tuned"
-    return ["--enc-dec", str(PATHS.checkpoint("enc_dec"))] if fine_tuned else []
+    return [PATHS.checkpoint("enc_dec")] if fine_tuned else []
+
+
+def words_of_first_encoder(wildcards):
+    """The option that names it."""
+    return [
+        word for path in first_encoder(wildcards) for word in ("--enc-dec", str(path))
+    ]
 
 
 def gate_of_image_point(wildcards):
