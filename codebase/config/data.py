@@ -27,8 +27,8 @@ class DatasetConfig(Section):
     masks_root: Path | None = Field(None, description="root of the masks' tree, if it is another than `root`")
     bodies: Path | None = Field(
         None,
-        description="folder of S{n}.h5 with SMPL parameters (for synthetic: {dataset}/truth); without it train_hmr "
-        "learns from joints and vertex metrics are left out",
+        description="folder of S{n}.h5 with SMPL parameters (for synthetic: {dataset}/truth); without it "
+        "fit_bodies.use says of whose bodies train_hmr learns, and what vertex metrics are against",
     )
     body: Path = Field(Path("assets/free_body.npz"), description="body file in SMPL layout (npz, or a SMPL pickle)")
     subjects: tuple[PositiveInt, ...] = Field(H36M_SUBJECTS, description="subjects to use")

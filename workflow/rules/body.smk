@@ -1,7 +1,8 @@
 """SMPL bodies: fitted to joints and masks, from the embedding (joints, silhouettes, a prior), and from images (iterative regressor).
 
-INPUTS: the body file, {root}/index_{train,val}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl,
-        {bodies}/S{subject}.h5 where the dataset has them; the masks of the dataset tree
+INPUTS: the body file, {root}/index_{train,val,test}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.{pkl,h5},
+        {bodies}/S{subject}.h5 where the dataset has them; the masks of the dataset tree;
+        {root}/runs/{enc_dec.name}/model_{steps}.pt with hmr.start: enc_dec
 OUTPUTS: {root}/bodies/S{subject}.h5 (fit_bodies.use), {root}/runs/{prior.name}/model_{steps}.pt, {root}/runs/{smpl.name}/model_{steps}.pt, {root}/runs/{hmr.name}/model_{steps}.pt
 Steps: train_prior -> train_smpl; fit_bodies -> train_hmr (and train_prior, with hmr.prior_weight; train_enc_dec, with
        hmr.start: enc_dec)

@@ -10,7 +10,7 @@ inputs). After a change of the checks themselves, old artefacts are checked by h
 
 INPUTS: {root}/index_{train,val,test}.h5, {root}/backgrounds/background_subject{subject}.npy, {bodies}/S{subject}.h5,
         {root}/bodies/S{subject}.h5, {root}/crops/S{subject}.h5, {root}/runs/{network}/model_{steps}.pt,
-        {root}/embeddings/{enc_dec.name}/S{subject}.pkl, {root}/predictions.h5
+        {root}/embeddings/{enc_dec.name}/S{subject}.{pkl,h5}, {root}/predictions.h5
 OUTPUTS: {root}/checks/{index_{split},backgrounds_S{subject},bodies_S{subject},fitted_S{subject},crops_S{subject},embeddings_S{subject}}.json,
          {root}/checks/{enc_dec,pose,prior,smpl,hmr,predictions}.json
 Steps: check_index, check_backgrounds, check_bodies, check_fitted, check_crops, check_{enc_dec,pose,prior,smpl,hmr}, check_embeddings, check_predictions

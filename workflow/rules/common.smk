@@ -1,7 +1,8 @@
 """What the rules share: the checked config, paths, digests, resources. No rules here.
 
 INPUTS: the config (see workflow/Snakefile), the VERSION line of each file in codebase/stages/
-OUTPUTS: {results}/{name}/config.yaml, the merged config, which every job reads
+OUTPUTS: {results}/{name}/config.yaml, the merged config, which every job reads, and {results}/{name}/rivals/{rival}.yaml, which a
+         rival's jobs read in its place: here only where they are not there yet, otherwise by events.smk
 """
 
 import ast

@@ -2,8 +2,8 @@
 
 INPUTS: {dataset}/s_01_act_02_subact_01_ca_01/*.jpg, *.png, h36m_meta.mat; the body file; extract.source (extract only)
 OUTPUTS: {dataset}/truth/S{subject}.h5 and the tree itself (synthetic only), {dataset}/extracted/S{subject}.json and the
-         tree itself (extract only), {root}/backgrounds/background_subject{subject}.npy, {root}/index_{train,val,test}.h5,
-         {root}/crops/S{subject}.h5
+         tree itself (extract only), {dataset}/bodies/S{subject}.h5 (extract.door: course),
+         {root}/backgrounds/background_subject{subject}.npy and .json, {root}/index_{train,val,test}.h5, {root}/crops/S{subject}.h5
 Steps: synthesize or extract -> backgrounds, index -> crops
 """
 

@@ -3,9 +3,9 @@
 A point of the sweep is one training. What is checked and what is measured of a representation is one job for all its
 points: either takes seconds a point, and jobs of their own would treble the jobs of the sweep.
 
-INPUTS: {root}/index_{train,val,test}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl,
+INPUTS: {root}/index_{train,val,test}.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.{pkl,h5},
         {root}/runs/{enc_dec.name}/model_{steps}.pt, the weights of ImageNet where imagenet is among them
-OUTPUTS: {root}/runs/{rival enc_dec.name}/model_{steps}.pt, {root}/embeddings/{rival enc_dec.name}/S{subject}.pkl,
+OUTPUTS: {root}/runs/{rival enc_dec.name}/model_{steps}.pt, {root}/embeddings/{rival enc_dec.name}/S{subject}.{pkl,h5},
          {root}/labels/{representation}/{amount}_seed{seed}/model_{steps}.pt, {root}/labels/{representation}.json,
          {root}/labels/curve.json, {root}/labels/curve.png,
          {root}/checks/{rival_{encoder},rival_embeddings_{encoder}_S{subject},labels_{representation}}.json

@@ -1,6 +1,6 @@
 """3D joints from the embedding, with the labels of few subjects.
 
-INPUTS: {root}/index_{train,val}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl
+INPUTS: {root}/index_{train,val}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.{pkl,h5}
 OUTPUTS: {root}/runs/{pose.name}/model_{steps}.pt
 Steps: train_pose
 """

@@ -1,6 +1,7 @@
 """Predictions on the test subjects, their errors, the page.
 
-INPUTS: {root}/index_test.h5, {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.pkl, all checkpoints, the body file,
+INPUTS: {root}/index_test.h5 (the page: all three), {root}/crops/S{subject}.h5, {root}/embeddings/{enc_dec.name}/S{subject}.{pkl,h5}, all checkpoints,
+        the body file, the frames of the dataset tree (the page),
         {bodies}/S{subject}.h5 where the dataset has them, {root}/bodies/S{subject}.h5 where some are fitted,
         {root}/labels/curve.json where labels are swept
 OUTPUTS: {root}/predictions.h5, {root}/results.csv, {root}/meshes/, {root}/metrics.json, {root}/report.html
