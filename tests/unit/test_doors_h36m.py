@@ -16,6 +16,7 @@ from codebase.data.doors.align import CameraPoses, place_cameras, rigid
 from codebase.data.doors.course_files import _by_order
 from codebase.data.doors.folders import thinned
 from codebase.data.doors.official import video
+from codebase.data.doors.official.door import find_metadata
 from codebase.data.doors.plain_npz import read_pickled
 from codebase.data.human36m import Folder, list_frames, read_frame, read_meta
 from codebase.errors import DataError, UserError
@@ -202,6 +203,12 @@ class TestVideoPose3d:
         assert f"has no {first!r}" in reasons(found)
         assert "there are 7 poses, and no more" in reasons(found)
         assert found["counts"]["folders"] == 9
+
+    def test_metadata_is_found_beside_the_npz(self, official, tmp_path):
+        npz = packagings.write_videopose3d(official, tmp_path / "data_3d_h36m.npz")
+        shutil.copy(official.root / "metadata.xml", tmp_path)
+        for source in (npz, tmp_path):
+            assert find_metadata(config_of(tmp_path, source, "videopose3d").extract) == tmp_path / "metadata.xml"
 
     def test_without_metadata_it_says_where_the_cameras_are(self, official, tmp_path):
         npz = packagings.write_videopose3d(official, tmp_path / "data_3d_h36m.npz")

@@ -77,7 +77,7 @@ def extract(subject: int, config: Config, tree: TreeWriter) -> None:
 
 
 def find_metadata(settings: ExtractConfig) -> Path:
-    """Where metadata.xml is: as the config says, or at the top of the source or one folder below.
+    """Where metadata.xml is: as the config says, or at the top of the source or one folder below (of a file: of its folder).
 
     Raises:
         DataError: nowhere.
@@ -85,8 +85,10 @@ def find_metadata(settings: ExtractConfig) -> Path:
     if settings.metadata is not None:
         return settings.metadata
     assert settings.source is not None  # noqa: S101 - the schema asks for it
+    # some doors also take the one file of their source
+    home = settings.source if settings.source.is_dir() else settings.source.parent
     for pattern in (NAME, f"*/{NAME}"):
-        for path in sorted(settings.source.glob(pattern)):
+        for path in sorted(home.glob(pattern)):
             return path
     raise DataError(
         f"{NAME} is not in the source; it holds the cameras and says which file is which sequence.",
