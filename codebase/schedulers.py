@@ -84,7 +84,7 @@ def _mend(executor: str, absent: Sequence[str]) -> str:
         return "use --profile lsf-generic, which needs bsub, bjobs and bkill alone (docs/clusters.md)"
     return (
         f"run it on the login node; for the other scheduler use --profile {OTHER[executor]}; "
-        "to run on this machine use --profile local, or `bash train.sh`"
+        "to run on this machine use --profile cluster_profiles/local, or `bash train.sh`"
     )
 
 

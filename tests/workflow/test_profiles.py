@@ -236,7 +236,7 @@ def test_without_its_scheduler_a_profile_is_one_message_before_any_job(house, tm
     assert done.returncode == 2, done.stdout + done.stderr
     assert missing in done.stderr
     assert instead in done.stderr
-    assert "--profile local" in done.stderr
+    assert "--profile cluster_profiles/local" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((house / "results/mini").glob("logs/*/*"))
 
