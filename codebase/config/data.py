@@ -130,7 +130,7 @@ class ExtractConfig(Section):
         None, description="h36m_fetch, videopose3d, course: a tree of masks named as the dataset tree's"
     )
     intrinsics: Path | None = Field(
-        None, description="course: JSON of the cameras' intrinsics; default: Human3.6M's, which are built in"
+        None, description="course: JSON of the cameras' intrinsics; default: S{n}/cam_params.json, else Human3.6M's"
     )
 
     @model_validator(mode="after")
