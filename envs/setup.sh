@@ -5,7 +5,7 @@ die() {
     exit 2
 }
 
-# The newest Python of 3.11 or later by the usual names.
+# The first Python of 3.11 or later by the usual names; 3.11 itself, for which the pins are, comes first.
 find_python() {
     local name
     for name in python3.11 python3 python python3.12 python3.13; do
