@@ -3,7 +3,8 @@
 Some values are words: what encoders began with (`enc_dec/encoder_begins_with`, `hmr/encoder_begins_with`) and
 `enc_dec/perceptual_network`.
 
-Where no true bodies exist (a tree without SMPL parameters) vertex figures are left out, never zero.
+Where no true bodies exist (a tree without SMPL parameters) vertex figures are against fitted ones and named so; where
+there are neither they are left out, never zero.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def run(
     Args:
         config: the whole config; `evaluate` and `runtime` are used.
         predictions: predictions.h5.
-        bodies: {dataset}/truth/S{n}.h5 of the test subjects; none where there are no true bodies.
+        bodies: the dataset's own S{n}.h5 of the test subjects; none where there are no true bodies.
         body: body file in SMPL layout.
         output: metrics.json.
         crops: crops/S{n}.h5 of the test subjects, for their masks; without any, silhouettes are not measured.

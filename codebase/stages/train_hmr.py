@@ -70,7 +70,7 @@ def run(
             used.
         index_train, index_val: index files; rows of `hmr.label_subjects` with known joints are learned from.
         crops: crops/S{n}.h5 of the subjects of both.
-        bodies: {dataset}/truth/S{n}.h5 of those subjects; without any, only joints are learned from.
+        bodies: S{n}.h5 of those subjects, the dataset's own or fitted ones; without any, only joints are learned from.
         body: body file in SMPL layout.
         output: runs/{name}/model_{steps}.pt.
         prior: the checkpoint of train_prior that `hmr.prior_weight` asks for, or nothing.
