@@ -77,7 +77,7 @@ def extract(subject: int, config: Config, tree: TreeWriter) -> None:
 
 
 def find_metadata(settings: ExtractConfig) -> Path:
-    """Where metadata.xml is: as the config says, or at the top of the source or one folder below (of a file: of its folder).
+    """Where metadata.xml is: as the config says, or in the folder of the source, or one folder below.
 
     Raises:
         DataError: nowhere.
