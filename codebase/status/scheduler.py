@@ -17,6 +17,8 @@ _WAITING = frozenset(
 _RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
 _RUNNING_LSF = frozenset({"RUN", "USUSP", "SSUSP", "PROV", "WAIT"})
 _GOOD = frozenset({"COMPLETED", "DONE"})
+# how bjobs says that there are none: of all, of those that are not over, of those asked for
+_NO_JOB = r"No (?:unfinished )?job found|Job <[^>]*> is not found"
 
 
 @dataclass(frozen=True)
@@ -160,14 +162,23 @@ def _code(text: str) -> int | None:
 
 
 def _ask_lsf(ids: Sequence[str]) -> Answer:
+    # with numbers bjobs tells of these alone, so first all that there are
+    answer = _bjobs()
+    known = {job.partition("[")[0] for job in answer.known}
+    missing = [number for number in dict.fromkeys(job.partition("[")[0] for job in ids) if number not in known]
+    if answer.trouble or not missing:
+        return answer
+    more = _bjobs(*missing)
+    return Answer("lsf", answer.known | more.known, more.trouble)
+
+
+def _bjobs(*numbers: str) -> Answer:
+    """The user's jobs, or those of these numbers, over or not; that LSF does not know one is an answer as well."""
     fields = "jobid jobindex stat exit_code exec_host job_name delimiter='|'"
-    code, text, trouble = _call(
-        ["bjobs", "-a", "-noheader", "-o", fields, *dict.fromkeys(job.split("[")[0] for job in ids)]
-    )
-    if code and "No unfinished job" in trouble + text:
-        return Answer("lsf", {})
+    code, text, trouble = _call(["bjobs", "-a", "-noheader", "-o", fields, *numbers])
     if code and not text.strip():
-        return Answer("lsf", {} if "not found" in trouble else None, trouble)
+        nothing = re.search(_NO_JOB, trouble)
+        return Answer("lsf", {} if nothing else None, "" if nothing else trouble)
     found = [parse_bjobs(line) for line in text.splitlines()]
     return Answer("lsf", {state.job: state for state in found if state is not None})
 

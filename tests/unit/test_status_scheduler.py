@@ -1,6 +1,7 @@
 """What Slurm and LSF answer, and what is made of silence."""
 
 import pytest
+from launching import tool
 
 from codebase.status import scheduler
 from codebase.status.scheduler import Answer, JobState, parse_bjobs, parse_scontrol, parse_squeue
@@ -38,8 +39,39 @@ def test_a_scheduler_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
     assert (answer.known, answer.trouble) == ({}, "squeue did not answer within 0 s")
 
 
-def test_lsf_without_jobs_is_an_answer(tmp_path, monkeypatch):
-    (tmp_path / "bjobs").write_text("#!/bin/sh\necho 'No unfinished job found' >&2\nexit 255\n")
-    (tmp_path / "bjobs").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert scheduler.ask([], "lsf") == Answer("lsf", {})
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("No unfinished job found", []),
+        ("No job found", []),
+        ("Job <17> is not found", ["17"]),
+        ("No job found", ["17"]),
+    ],
+)
+def test_lsf_without_jobs_is_an_answer(said, asked, tmp_path, monkeypatch):
+    bjobs(tmp_path, monkeypatch, f"echo '{said}' >&2; exit 255")
+    assert scheduler.ask(asked, "lsf") == Answer("lsf", {})
+
+
+def test_lsf_is_asked_for_jobs_that_wait_beside_those_that_are_named(tmp_path, monkeypatch):
+    """As bjobs does: with numbers it lists these alone. A forgotten one is named to it, the others come unasked."""
+    lines = "17|0|RUN|-|n0|Snakemake_rule_a", "18|0|PEND|-|-|Snakemake_rule_b", "9|2|EXIT|130|n0|c"
+    bjobs(
+        tmp_path, monkeypatch,
+        f"case $* in *9) echo '{lines[2]}'; exit 255 ;; *) echo '{lines[0]}'; echo '{lines[1]}' ;; esac",
+    )  # fmt: skip
+    found = scheduler.ask(["17", "9[2]"], "lsf")
+    assert {job: (state.word, state.code) for job, state in found.known.items()} == {
+        "17": ("RUN", None), "18": ("PEND", None), "9[2]": ("EXIT", 130),
+    }  # fmt: skip
+    assert not found.trouble
+
+
+def test_a_bjobs_that_fails_is_trouble(tmp_path, monkeypatch):
+    bjobs(tmp_path, monkeypatch, "echo 'LSF is down. Please wait ...' >&2; exit 255")
+    assert scheduler.ask(["17"], "lsf") == Answer("lsf", None, "bjobs: LSF is down. Please wait ...")
+
+
+def bjobs(folder, monkeypatch, script):
+    tool(folder, "bjobs", script)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
