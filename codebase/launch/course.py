@@ -15,8 +15,8 @@ from pathlib import Path
 from codebase.config.course import ROOT, CourseConfig, CourseLaunch, is_course, read_course_config
 from codebase.errors import UserError
 from codebase.launch.job import Job
-from codebase.launch.local import environment
-from codebase.launch.options import DEFAULT_MEM_MB, DEFAULT_MINUTES
+from codebase.launch.local import environment, run_command
+from codebase.launch.options import Unsaid
 from codebase.launch.render import RENDER
 from codebase.launch.submit import CANCEL, no_scheduler, refusal, submit
 
@@ -48,6 +48,12 @@ def launch_course(options: argparse.Namespace, config_file: Path) -> int:
             expected="--via local, bsub or sbatch",
             mend=f"leave out {', '.join(unmet)}" if unmet else "submitit carries configs of the workflow",
         )  # fmt: skip
+    if options.setup and options.via != "sbatch":
+        raise UserError(
+            "--setup is for the script of a job, and the course's line has none.", where="launch",
+            expected="--setup with --via sbatch",
+            mend="run it in this shell first: bsub hands the environment on",
+        )  # fmt: skip
     command = train_command(config_file, overrides)
     if options.via == "sbatch":
         return _sbatch(options, config, command)
@@ -56,9 +62,7 @@ def launch_course(options: argparse.Namespace, config_file: Path) -> int:
     if options.dry_run:
         return 0
     if options.via == "local":
-        return subprocess.run(
-            [sys.executable, *command[1:]], cwd=ROOT / HOME, env=environment(), check=False
-        ).returncode
+        return run_command([sys.executable, *command[1:]], ROOT / HOME)
     print(f"submitted: job {_bsub(argv)}; to cancel: {CANCEL['bsub']} its number", flush=True)
     return 0
 
@@ -94,10 +98,10 @@ def _needs(options: argparse.Namespace, config: CourseConfig) -> CourseLaunch:
     said = {
         "cores": options.cores, "gpus": options.gpus, "gpu_model": options.gpu_model, "queue": options.queue,
         "account": options.account, "output": options.log, "gpu_syntax": options.gpu_syntax,
-        "minutes": options.minutes if options.minutes != DEFAULT_MINUTES else None,
+        "minutes": None if isinstance(options.minutes, Unsaid) else options.minutes,
     }  # fmt: skip
     given = {key: value for key, value in said.items() if value not in (None, "")}
-    if options.mem_mb != DEFAULT_MEM_MB:  # of the whole job
+    if not isinstance(options.mem_mb, Unsaid):  # of the whole job
         given["mem_mb_per_core"] = -(-options.mem_mb // given.get("cores", config.launch.cores))
     if given.get("gpu_syntax") not in (None, "gpu", "rusage"):
         raise UserError(f"--gpu-syntax {given['gpu_syntax']} is no way of LSF.", expected="rusage or gpu")
@@ -140,8 +144,9 @@ def _sbatch(options: argparse.Namespace, config: CourseConfig, command: Sequence
     """The same as a script of Slurm's."""
     needs = _needs(argparse.Namespace(**vars(options) | {"gpu_syntax": None}), config)
     shell = f"cd {HOME} && exec {shlex.join(command)}"
+    name = re.sub(r"[^\w.-]+", "_", Path(command[2]).stem)
     job = Job(
-        commands=(("bash", "-c", shell),), name=f"posemill-{Path(command[2]).stem}", log=f"{HOME}/{needs.output}",
+        commands=(("bash", "-c", shell),), name=f"posemill-{name}", log=str(HOME / Path(needs.output)),
         cores=needs.cores, minutes=needs.minutes, mem_mb=needs.mem_mb_per_core * needs.cores, gpus=needs.gpus,
         gpu_model=needs.gpu_model, gpu_syntax=options.gpu_syntax, queue=needs.queue, account=needs.account,
         setup=(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH", *options.setup), requeue=False,

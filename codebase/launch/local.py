@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from codebase.shared_data import MARKERS
 
 UP_TO_DATE = "Nothing to be done"
 EXIT_SIGNAL = 128
+# of a run that was told to stop: its time is over, or somebody ended it
+_STOPPED = (EXIT_OUT_OF_TIME, EXIT_SIGNAL + signal.SIGTERM)
 _ROOM = 64 << 10
 
 
@@ -44,20 +47,38 @@ def run_here(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
 
 
 def run_sweep_here(options: argparse.Namespace, plan: Plan, config: Path, overrides: Sequence[str]) -> int:
-    """Run the points of a sweep one after the other; one that fails does not keep the others from running."""
+    """Run the points of a sweep one after the other; one that fails does not keep the others from running.
+
+    One that was told to stop does, and all of them share the time budget.
+    """
     assert plan.sweep is not None  # noqa: S101 - the caller asks for a sweep
     _require_gpus(options)
-    codes = []
+    codes: list[int] = []
+    begun = time.monotonic()
     if plan.sweep.needs_data:
         print(f"First the data that all points share, in {plan.sweep.data}:", flush=True)
         if code := run_dag(options, config, overrides, until="data"):
             return code
     for number, point in enumerate(plan.sweep.points, start=1):
+        left = _time_left(options, begun)
+        if left.time_budget is not None and left.time_budget <= 0:
+            codes.append(EXIT_OUT_OF_TIME)
+        if codes and codes[-1] in _STOPPED:
+            count = len(plan.sweep.points) + 1 - number
+            print(f"{count} of {len(plan.sweep.points)} runs have not begun.", file=sys.stderr)
+            break
         print(f"Run {number} of {len(plan.sweep.points)}: {point.name}", flush=True)
-        codes.append(run_dag(options, config, [*overrides, *point.overrides]))
+        codes.append(run_dag(left, config, [*overrides, *point.overrides]))
     if not options.dry_run:
         print(table_text(*table(plan.folder)))
     return max(codes)
+
+
+def _time_left(options: argparse.Namespace, begun: float) -> argparse.Namespace:
+    """The options, with what is left of the time budget, if there is one."""
+    if options.time_budget is None:
+        return options
+    return argparse.Namespace(**vars(options) | {"time_budget": options.time_budget - (time.monotonic() - begun)})
 
 
 def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -106,12 +127,22 @@ def _failed(code: int, logs: Sequence[Path]) -> int:
     return EXIT_USER_ERROR if said else code
 
 
-def run_command(argv: Sequence[str]) -> int:
-    """Run one command, with the signals that a scheduler sends passed on to it; returns the exit code."""
+def run_command(argv: Sequence[str], folder: Path | None = None) -> int:
+    """Run one command, with the signals that a scheduler sends passed on to it; returns the exit code.
+
+    Args:
+        argv: the command.
+        folder: where it runs; None: here.
+    """
     with PassedOn() as signals:
-        process = subprocess.Popen(argv, env=environment())
+        process = subprocess.Popen(argv, env=environment(), cwd=folder)
         signals.to(process.send_signal)
-        code = process.wait()
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            # the terminal sent the command the same signal: let it save
+            process.wait()
+            raise
     return _code(code, signals.first)
 
 

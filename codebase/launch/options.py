@@ -7,7 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 UNTIL = ("data", "enc_dec", "pose", "prior", "smpl", "hmr", "predictions")
-DEFAULT_MINUTES, DEFAULT_MEM_MB = 1440, 16000
+
+
+class Unsaid(int):
+    """A default, which can be told from the same number on the command line."""
+
+
+DEFAULT_MINUTES, DEFAULT_MEM_MB = Unsaid(1440), Unsaid(16000)
 VIAS = ("local", "bsub", "sbatch", "submitit")
 
 

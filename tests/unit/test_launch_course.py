@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,24 @@ def test_memory_of_the_job_is_told_by_the_core(capsys):
     assert "#SBATCH --mem=32000M" in script
 
 
+def test_an_option_wins_also_where_it_says_what_is_usual_elsewhere(capsys):
+    line = said(capsys, "--via", "bsub", "--dry-run", "--minutes", "1440", "--mem-mb", "16000", YAML)
+    assert "-W 24:00" in line
+    assert "rusage[mem=2667, " in line
+
+
+def test_lines_before_the_command_are_not_forgotten(capsys):
+    with pytest.raises(UserError, match="--setup"):
+        launch(options("--via", "bsub", "--dry-run", "--setup", "module load cuda", YAML), STAGES)
+    script = said(capsys, "--via", "sbatch", "--dry-run", "--setup", "module load cuda", YAML)
+    assert "\nmodule load cuda\n" in script
+
+
+def test_a_log_elsewhere_is_there_with_slurm_too(capsys):
+    assert "--output=codebase/out.txt" in said(capsys, "--via", "sbatch", "--dry-run", YAML)
+    assert "--output=/scratch/a.txt" in said(capsys, "--via", "sbatch", "--dry-run", "--log", "/scratch/a.txt", YAML)
+
+
 @pytest.mark.parametrize("wish", [["--nodes", "2"], ["--wait"], ["--time-budget", "60m"]])
 def test_what_it_cannot_do_is_refused_and_not_forgotten(wish):
     with pytest.raises(UserError, match="one job"):
@@ -67,10 +86,27 @@ def test_here_it_is_the_courses_command(capsys):
     assert said(capsys, "--dry-run", YAML) == "cd codebase && python train.py ../configs/modelfinal.yaml"
 
 
+def test_here_signals_reach_it(capsys, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr("codebase.launch.course.run_command", lambda argv, folder: asked.append((argv, folder)) or 75)
+    assert launch(options(YAML), STAGES) == 75
+    ((argv, folder),) = asked
+    assert (argv[1:], folder) == (["train.py", "../configs/modelfinal.yaml"], REPOSITORY / "codebase")
+
+
 def test_slurm_gets_a_script_of_it(capsys):
     text = said(capsys, "--via", "sbatch", "--dry-run", YAML)
     assert "#SBATCH --cpus-per-task=6" in text
     assert "cd codebase && exec python train.py ../configs/modelfinal.yaml" in text
+
+
+def test_a_config_with_a_space_in_its_name_is_one_word_everywhere(capsys, tmp_path: Path):
+    copy = tmp_path / "my model.yaml"
+    copy.write_text(Path(YAML).read_text())
+    text = said(capsys, "--via", "sbatch", "--dry-run", str(copy))
+    assert "#SBATCH --job-name=posemill-my_model\n" in text
+    bash = shlex.split(text.splitlines()[-1])
+    assert shlex.split(bash[-1])[-1].endswith("/my model.yaml")
 
 
 def test_what_is_printed_is_what_is_submitted(capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,13 +8,15 @@ import sys
 import time
 from contextlib import suppress
 
+import psutil
 import pytest
 from conftest import REPOSITORY
-from launching import tool
+from launching import STAGES, options, tool
 
 from codebase.cli import main
 from codebase.launch import local
 from codebase.launch.job import Job
+from codebase.launch.plan import config_of, plan_jobs
 from codebase.launch.signals import stop_dag
 from codebase.launch.submitit_ import submit_submitit
 from tests.small_disk import small_disk
@@ -115,6 +117,48 @@ def test_time_is_over_before_the_scheduler_says_so(monkeypatch):
     got, _, _ = local.follow([sys.executable, "-c", code], os.environ, time_budget=1.0)
     assert got == 75
     assert time.monotonic() - start < 30
+
+
+def test_a_ctrl_c_leaves_the_command_the_time_to_save(tmp_path):
+    note = f"open({str(tmp_path / 'saved')!r}, 'w')"
+    saves = f"signal.signal(signal.SIGINT, lambda *_: (time.sleep(1), {note}, sys.exit(75)))"
+    process = start_recorded(tmp_path, TELLS.replace("signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75))", saves))
+    assert process.stdout.readline() == "ready\n"
+    command = psutil.Process(process.pid).children()[0]
+    for one in (command, process):
+        one.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) != 0
+    assert (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "begun"),
+    [([1, 0, 2], 2, 3), ([0, 75, 0], 75, 2), ([0, 143, 0], 143, 2)],
+)
+def test_a_sweep_here_goes_on_after_a_failure_and_ends_when_it_is_told_to(codes, expected, begun, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        local, "run_dag", lambda options, config, overrides, **_: asked.append(overrides) or codes.pop(0)
+    )
+    monkeypatch.setattr(local, "table", lambda folder: (["run"], []))
+    found = options("--sweep", "pose.seed=0,1,2", "enc_dec.seed=0", "--", "configs/mini.yaml", "data_from=results/x")
+    plan = plan_jobs(found, STAGES)
+    assert local.run_sweep_here(found, plan, *config_of(found.words)) == expected
+    assert len(asked) == begun
+    assert ("have not begun" in capsys.readouterr().err) == (begun < 3)
+
+
+def test_the_points_of_a_sweep_here_share_the_time_budget(monkeypatch):
+    budgets = []
+    clock = iter([0.0, 0.0, 100.0, 650.0])
+    monkeypatch.setattr(local.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(local, "run_dag", lambda options, *_, **__: budgets.append(options.time_budget) or 0)
+    monkeypatch.setattr(local, "table", lambda folder: (["run"], []))
+    words = ("--sweep", "pose.seed=0,1,2", "--time-budget", "10m", "--", "configs/mini.yaml", "data_from=results/x")
+    found = options(*words)
+    plan = plan_jobs(found, STAGES)
+    assert local.run_sweep_here(found, plan, *config_of(found.words)) == 75
+    assert budgets == [600.0, 500.0]
 
 
 LASTS = "print('on', flush=True); import time; time.sleep(600)"
