@@ -113,11 +113,14 @@ def _keep(path: Path, text: str) -> None:
 
 
 def _submit(options: argparse.Namespace, job: Job, folder: Path) -> list[str]:
-    print(_text(options, job), flush=True)
+    text = _text(options, job)
+    print(text, flush=True)
+    if job.after:  # what was kept at first does not know yet after which job
+        _keep(folder / f"{job.name}.sh", text)
     if options.via == "submitit":
         found = submit_submitit(job, folder / "submitit", requeues=options.requeues, executor=options.executor)
     else:
-        main = submit(options.via, _text(options, job))
+        main = submit(options.via, text)
         count = len(job.commands)
         elements = [f"{main}[{n + 1}]" if options.via == "bsub" else f"{main}_{n}" for n in range(count)]
         found = [main] if count == 1 else elements

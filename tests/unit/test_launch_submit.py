@@ -126,6 +126,8 @@ def test_a_sweep_is_two_submissions_and_a_manifest(tools, tmp_path, capsys):
     scripts = (tmp_path / "scripts").read_text()
     assert "--until data" in scripts.partition("--array=0-1")[0]
     assert "#SBATCH --dependency=afterok:31\n" in scripts
+    kept = {path.name.endswith("-data.sh"): path.read_text() for path in (tmp_path / "r/sweeps").glob("*/*.sh")}
+    assert kept[True] + kept[False] == scripts, "what is kept beside the logs is what was submitted"
     (manifest,) = (tmp_path / "r/sweeps").glob("*/sweep.json")
     assert [point["job"] for point in json.loads(manifest.read_text())["points"]] == ["32_0", "32_1"]
     assert "to cancel: scancel 32\n" in capsys.readouterr().out
