@@ -9,6 +9,7 @@ import ast
 import os
 import shutil
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -140,6 +141,9 @@ def write_config(path, merged):
             disk_is_full(error, path) or f"The run's config cannot be written: {error}"
         )
         raise DataError(said) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def stage_version(stage):

@@ -36,7 +36,9 @@ def forget_finished():
 def explain_failure(logs):
     """The last thing a failed run says: the logs of the failed jobs and their last words, errors for people first."""
     said = [Path(log) for log in logs if Path(log).is_file()]
-    words = last_words(failed_logs("".join(path.read_text() for path in said)))
+    words = last_words(
+        failed_logs("".join(path.read_text(errors="replace") for path in said))
+    )
     if words:
         print(f"\n{words}", file=sys.stderr)
 
@@ -44,7 +46,9 @@ def explain_failure(logs):
 def explain_refusal():
     """After a submission that the scheduler refused, what to change. Some plugins raise then, and onerror is not called."""
     logs = [Path(log) for log in workflow.logger_manager.get_logfile()]
-    hint = refusal_hint("".join(log.read_text() for log in logs if log.is_file()))
+    hint = refusal_hint(
+        "".join(log.read_text(errors="replace") for log in logs if log.is_file())
+    )
     if hint:
         print(f"\n{hint}", file=sys.stderr)
 
