@@ -170,7 +170,7 @@ class Lesson:
         placed = vertices - root[:, None] + MM_TO_M * view["root_world_mm"][:, None]
         sample, camera = view["seen"].nonzero(as_tuple=True)
         mask = view["mask"][sample, camera].float() / 255
-        areas, count = mask_areas(mask), team().average(torch.tensor(float(len(sample)))).clamp_min(1e-6)
+        areas, count = mask_areas(mask), team().average(mask.new_tensor(len(sample))).clamp_min(1e-6)
         if not len(sample):
             return vertices.sum() * 0.0
         R, T_m = view["R"][sample, camera], MM_TO_M * view["T_mm"][sample, camera]
