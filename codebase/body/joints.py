@@ -49,6 +49,7 @@ class KinematicJoints(torch.nn.Module):
 
     offset: Tensor
     slope: Tensor
+    back: Tensor
 
     def __init__(self, body: BodyArrays, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -57,21 +58,26 @@ class KinematicJoints(torch.nn.Module):
         self.register_buffer("offset", torch.as_tensor(regressor @ body.v_template, dtype=dtype))
         self.register_buffer("slope", torch.as_tensor(slope, dtype=dtype).reshape(-1, SHAPES))
         order = [0] + [child for children, _ in levels() for child in children]
-        self._levels = levels()
-        self._back = [order.index(joint) for joint in range(len(SMPL))]
-        self._place = {joint: place for place, joint in enumerate(order)}
+        # as tensors on the device: of a list, each look-up would be a copy there that waits for all that it computes
+        self.names: list[list[str]] = []
+        for number, (children, parents) in enumerate(levels()):
+            tables = {"children": children, "parents": parents, "above": [order.index(joint) for joint in parents]}
+            self.names.append([f"{name}_{number}" for name in tables])
+            for name, joints in zip(self.names[-1], tables.values(), strict=True):
+                self.register_buffer(name, torch.tensor(joints), persistent=False)
+        self.register_buffer("back", torch.tensor([order.index(joint) for joint in range(len(SMPL))]), persistent=False)
 
     def forward(self, betas: Float[Tensor, "B 10"], rotations: Float[Tensor, "B 24 3 3"]) -> Kinematics:
         """Posed joints and the maps that lead there; rotations relative to parents, the first global."""
         rest = self.offset + (betas @ self.slope.T).reshape(-1, len(SMPL), 3)
         turned, posed = [rotations[:, :1]], [rest[:, :1]]
-        for children, parents in self._levels:
-            above = torch.cat(turned, 1)[:, [self._place[parent] for parent in parents]]
-            base = torch.cat(posed, 1)[:, [self._place[parent] for parent in parents]]
+        for names in self.names:
+            children, parents, place = (getattr(self, name) for name in names)
+            above, base = torch.cat(turned, 1)[:, place], torch.cat(posed, 1)[:, place]
             bone = rest[:, children] - rest[:, parents]
             turned.append(above @ rotations[:, children])
             posed.append(base + (above @ bone[..., None])[..., 0])
-        turns, joints = torch.cat(turned, 1)[:, self._back], torch.cat(posed, 1)[:, self._back]
+        turns, joints = torch.cat(turned, 1)[:, self.back], torch.cat(posed, 1)[:, self.back]
         return Kinematics(turns, joints - (turns @ rest[..., None])[..., 0], joints)
 
 
