@@ -170,7 +170,8 @@ def follow(
                     logs |= {Path(name): None for name in found[1].split(", ")}
             process.wait()
         except KeyboardInterrupt:
-            # the terminal sent Snakemake the same signal: let it stop its jobs
+            # the terminal sent Snakemake the same signal: let it stop its jobs, and say so; a full pipe would hold it
+            sys.stderr.writelines(process.stderr)
             process.wait()
             raise
     return _code(process.returncode, signals.first), list(logs), idle

@@ -131,6 +131,21 @@ def test_a_ctrl_c_leaves_the_command_the_time_to_save(tmp_path):
     assert (tmp_path / "saved").exists()
 
 
+def test_after_a_ctrl_c_snakemake_is_heard_to_its_end(tmp_path):
+    ends = "lambda *_: (sys.stderr.write('said last\\n' * 30000), sys.exit(1))"
+    code = f"import signal, sys, time; signal.signal(signal.SIGINT, {ends}); print('ready', flush=True); time.sleep(60)"
+    script = f"import sys; from codebase.launch import local; local.follow([sys.executable, '-c', {code!r}], {{}})"
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=said, text=True
+        )
+        assert process.stdout.readline() == "ready\n"
+        for one in (*psutil.Process(process.pid).children(), process):
+            one.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) != 0
+    assert (tmp_path / "said").read_text().count("said last") == 30000
+
+
 @pytest.mark.parametrize(
     ("codes", "expected", "begun"),
     [([1, 0, 2], 2, 3), ([0, 75, 0], 75, 2), ([0, 143, 0], 143, 2)],
