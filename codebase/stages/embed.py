@@ -19,7 +19,7 @@ from codebase.data.store import CropStore
 from codebase.provenance import file_digest
 from codebase.training.encoders import load_enc_dec
 from codebase.training.novel_views import as_image
-from codebase.training.precision import autocast, place
+from codebase.training.precision import Precision, autocast, place
 from codebase.training.runtime import prepare
 
 VERSION = 4

@@ -169,7 +169,7 @@ class RunState:
     def _explain_fresh_start(self) -> None:
         for other in sorted(self.folder.glob("*/state.pt")):
             try:
-                content = torch.load(other, weights_only=True, mmap=True)
+                content = torch.load(other, map_location="cpu", weights_only=True, mmap=True)
             except Exception:  # noqa: S112 - a damaged file of another run explains nothing
                 continue
             was = content["config"]
