@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import h5py
 import numpy as np
 from jaxtyping import Float
@@ -16,9 +15,9 @@ from codebase.body.convert import convert as convert_file
 from codebase.body.facts import facts
 from codebase.body.raw import SHAPES
 from codebase.errors import DataError, UserError
-from codebase.files import atomic_path
 from codebase.report.body_rows import rows_of_file
 from codebase.report.body_sheet import body_sheet, rows_sheet
+from codebase.report.picture_file import write_picture
 from codebase.skeleton import SMPL
 
 Say = Callable[[str], None]
@@ -82,8 +81,7 @@ def view(
         arrays = load_body(body)
         rows, names = rows_of_file(path, arrays, head, at)
         sheet = rows_sheet(rows, arrays.faces, names=names)
-    with atomic_path(output) as temporary:
-        cv2.imwrite(str(temporary), sheet[..., ::-1])
+    write_picture(output, sheet)
     say(f"wrote {output}")
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -18,11 +17,11 @@ from codebase.config import Config
 from codebase.data.frame_names import frame_name, parse_frame, row_of
 from codebase.data.store import CropStore
 from codebase.errors import DataError, UserError
-from codebase.files import atomic_path
 from codebase.models.encoder_decoder import EncoderDecoder, rotate
 from codebase.orbit import Axis, azimuths_from, latent_rotation, through, turntable
 from codebase.paths import Paths
 from codebase.report.film import check_suffix, write_film
+from codebase.report.picture_file import write_picture
 from codebase.report.pictures import enlarge
 from codebase.report.view_strip import Cell, strip
 from codebase.training.encoders import load_enc_dec
@@ -106,9 +105,7 @@ def novel_view(
     level = orbit.axis == "vertical"
     met = {step: f" ca_{store.camera[camera]:02d}" for step, camera in zip(stops, cameras.tolist(), strict=False)}
     rows.append((_heading(orbit, background), _turn_cells(film, path, met, level=level)))
-    with atomic_path(sheet) as temporary:
-        picture = strip(rows, side_px=CELL_PX, columns=max(COLUMNS, len(cameras)))
-        cv2.imwrite(str(temporary), picture[..., ::-1])
+    write_picture(sheet, strip(rows, side_px=CELL_PX, columns=max(COLUMNS, len(cameras))))
     say(f"wrote {output} ({len(film)} views) and {sheet}")
 
 

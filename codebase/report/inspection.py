@@ -15,8 +15,8 @@ from numpy import ndarray
 from codebase.data.human36m import MASK_SUFFIX, MASK_THRESHOLD, read_frame, read_mask
 from codebase.data.inspect.look import Camera, Found, Look
 from codebase.errors import DataError
-from codebase.files import atomic_path
 from codebase.geometry import world_to_camera
+from codebase.report.picture_file import write_picture
 from codebase.report.skeletons import side_of
 from codebase.skeleton import H36M
 
@@ -64,8 +64,7 @@ def write_sheet(
         pictures = [_widened(picture, width) for picture, width in zip(pictures, widths, strict=True)]
         rows.append(_under(caption.cameras.get(camera, f"camera {camera}"), _join(pictures)))
     sheet = _text_above(caption, np.concatenate(rows))
-    with atomic_path(output) as temporary:
-        cv2.imwrite(str(temporary), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    write_picture(output, sheet, quality=85)
     return True
 
 

@@ -14,8 +14,8 @@ from numpy import ndarray
 from codebase.data.human36m import Folder, list_frames, parse_folder, read_frame, read_meta
 from codebase.data.lens import Lens, straighten
 from codebase.errors import DataError
-from codebase.files import atomic_path
 from codebase.geometry import crop_from_image, world_to_camera
+from codebase.report.picture_file import write_picture
 from codebase.report.pictures import resample
 from codebase.skeleton import H36M, H36M_ACTS
 
@@ -77,8 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=150)
     options = parser.parse_args(argv)
     sheet = contact_sheet(options.tree, camera=options.camera, side=options.side)
-    with atomic_path(options.output) as temporary:
-        cv2.imwrite(str(temporary), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    write_picture(options.output, sheet, quality=90)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import torch
 
 from codebase.errors import UserError
 from codebase.files import atomic_path, create_h5, write_text
+from codebase.report.picture_file import write_picture
 from tests.small_disk import small_disk
 
 BIG = 8 << 20
@@ -49,9 +50,14 @@ def with_text(path):
     write_text(path, "x" * BIG)
 
 
-@pytest.mark.parametrize("write", [with_numpy, with_torch, with_pickle, with_hdf5, with_text])
+def with_opencv(path):
+    noise = np.random.default_rng(0).integers(0, 255, (1600, 1600, 3), dtype=np.uint8)
+    write_picture(path, noise)
+
+
+@pytest.mark.parametrize("write", [with_numpy, with_torch, with_pickle, with_hdf5, with_text, with_opencv])
 def test_the_message_names_file_and_bytes_and_nothing_remains(disk, write):
-    path = disk / "results" / f"{write.__name__}.out"
+    path = disk / "results" / f"{write.__name__}.png"
     path.parent.mkdir(exist_ok=True)
     path.write_text("before")
     with pytest.raises(UserError) as caught:
