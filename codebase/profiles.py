@@ -8,6 +8,7 @@ that a site says only what differs. One key is ours: `gpu`, how each job with a 
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def render(name: str, site: Path | None) -> str:
         raise ConfigError(f"There is no profile {name!r}.", expected=", ".join(names()))
     ours = SOURCES / name / "config.yaml"
     merged = merge(_read(ours), _read(site) if site else {}, where=site)
-    command = f"python -m codebase profile {name}{f' {site}' if site else ''}"
+    command = f"python -m codebase profile {name}{f' {shlex.quote(str(site))}' if site else ''}"
     head = (
         f"# Made of PoseMill's profile {name}{f' and of {site}' if site else ''}. Do not edit: change "
         f"{'the latter' if site else 'a site file of your own'},\n# and after that, or after an update of PoseMill, run"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -100,7 +101,10 @@ def _submit_all(options: argparse.Namespace, plan: Plan) -> tuple[list[str], lis
         raise UserError(f"{what}\n  {cancel(options.via, data)}") from None
     if plan.sweep is not None:
         _write_manifest(plan, jobs)
-        print(f"The table of results: python -m codebase launch --collect {plan.folder}", file=sys.stderr)
+        print(
+            f"The table of results: python -m codebase launch --collect {shlex.quote(str(plan.folder))}",
+            file=sys.stderr,
+        )
     return data, jobs
 
 
