@@ -19,6 +19,7 @@ from codebase.data.store import CropStore, Rows
 
 NAMES = ("image", "background", "mask", "has_mask", "R_world_im")
 Numbers = Int64[ndarray, " n"]
+Nested = tuple[Int64[ndarray, " runs"], Int64[ndarray, " runs"]]
 
 
 class MainsAndPartners(Stream):
@@ -126,21 +127,23 @@ class Instants:
         self._subject = _numbered(subject)
         self._act = _numbered(subject * 1000 + act)
         self._sequence = _numbered((subject * 1000 + act) * 1000 + subact)
+        # once: each takes some milliseconds for all instants of Human3.6M, and a batch asks for all three
+        self._acts_of, self._sequences_of = _within(self._act, self._subject), _within(self._sequence, self._act)
+        self._instants_of = _within(np.arange(len(self.start)), self._sequence)
 
     def in_sequence(self, instant: Numbers, u: np.ndarray) -> Numbers:
         """Any instant of the same sequence; `u` uniform in [0, 1), here and below."""
-        return _pick(np.arange(len(self.start)), self._sequence, self._sequence[instant], u)
+        return _pick(self._instants_of, self._sequence[instant], u)
 
     def in_other_act(
         self, instant: Numbers, u_act: np.ndarray, u_sequence: np.ndarray, u_instant: np.ndarray
     ) -> Numbers:
         """An instant of another act of the subject, where there is one: first the act, then its sequence is drawn."""
         own = self._act[instant]
-        first, count = (found[self._subject[instant]] for found in _within(self._act, self._subject))
+        first, count = (found[self._subject[instant]] for found in self._acts_of)
         act = first + (u_act * (count - 1)).astype(np.int64)
         act = np.where(count > 1, act + (act >= own), own)
-        sequence = _pick(self._sequence, self._act, act, u_sequence)
-        return _pick(np.arange(len(self.start)), self._sequence, sequence, u_instant)
+        return _pick(self._instants_of, _pick(self._sequences_of, act, u_sequence), u_instant)
 
     def two_cameras(self, instant: Numbers, u_first: np.ndarray, u_second: np.ndarray) -> tuple[Numbers, Numbers]:
         """A camera of each instant, and how many cameras further on another one is."""
@@ -157,14 +160,14 @@ def _numbered(values: Numbers) -> Numbers:
     return np.cumsum(np.diff(values, prepend=values[:1]) != 0)
 
 
-def _within(inner: Numbers, outer: Numbers) -> tuple[Int64[ndarray, " runs"], Int64[ndarray, " runs"]]:
+def _within(inner: Numbers, outer: Numbers) -> Nested:
     """Of each outer run its first inner run, and how many it has; numbered as by `_numbered`, inner ones nested."""
     owner = outer[np.searchsorted(inner, np.arange(inner[-1] + 1))]
     first = np.searchsorted(owner, np.arange(outer[-1] + 1))
     return first, np.diff(first, append=len(owner))
 
 
-def _pick(inner: Numbers, outer: Numbers, chosen: Int64[ndarray, " drawn"], u: np.ndarray) -> Int64[ndarray, " drawn"]:
-    """One of the inner runs of each chosen outer run."""
-    first, count = _within(inner, outer)
+def _pick(nested: Nested, chosen: Int64[ndarray, " drawn"], u: np.ndarray) -> Int64[ndarray, " drawn"]:
+    """One of the inner runs of each chosen outer run; `nested` as `_within` gives it."""
+    first, count = nested
     return first[chosen] + (u * count[chosen]).astype(np.int64)
