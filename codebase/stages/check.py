@@ -196,6 +196,7 @@ def _same_rows(keys: Int64[ndarray, " rows"], path: Path, against: Against) -> N
 
 
 def _must_be_finite(name: str, item: object) -> bool:
-    # without a mask there is no foreground, so its error is NaN; true poses of labelled rows are looked at alone
+    # without a mask there is no foreground, so errors on it are NaN; true poses of labelled rows are looked at alone
+    of_masks = ("novel_view/mse_foreground", "novel_view/mse_background_only")
     is_float = isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.floating)
-    return is_float and name not in ("novel_view/mse_foreground", "truth/joints_im_mm")
+    return is_float and name not in (*of_masks, "truth/joints_im_mm")

@@ -99,6 +99,19 @@ def test_a_sound_artefact_passes_and_says_the_same_each_time(case, what):
     assert run(config, what, file, against) == said
 
 
+def test_novel_views_of_frames_without_a_mask_pass(case):
+    """As `view_errors.measure` gives them: what is over the mask's pixels is NaN."""
+    config, file, against = case("predictions")
+    with h5py.File(file, "r+") as predictions:
+        for name in ("mse_foreground", "mse_background_only"):
+            predictions[f"novel_view/{name}"][0] = np.nan
+    assert json.loads(run(config, "predictions", file, against))["passed"]
+    with h5py.File(file, "r+") as predictions:
+        predictions["novel_view/mse_all"][0] = np.nan
+    with pytest.raises(DataError, match="novel_view/mse_all holds 1 numbers that are not finite"):
+        run(config, "predictions", file, against)
+
+
 @pytest.mark.parametrize("what", KINDS)
 def test_a_truncated_file_is_refused_by_name(case, what):
     config, file, against = case(what)
