@@ -22,8 +22,9 @@ from codebase.course.samples import CourseSamples
 from codebase.data.batches import Frames
 from codebase.data.course import CourseFrames, read_course
 from codebase.errors import DataError
-from codebase.files import write_csv, write_json
+from codebase.files import read_json, write_csv, write_json
 from codebase.models.hmr import build, restore, start_from
+from codebase.provenance import file_digest
 from codebase.published import hmr_file
 from codebase.stages.train_hmr import prior_of
 from codebase.training import loop, optim
@@ -35,7 +36,7 @@ from codebase.training.state import Batch, RunState, load_checkpoint, run_digest
 from codebase.training.team import team
 
 VERSION = 2
-METRICS, MISSING = "metrics.json", "missing_images.csv"
+METRICS, MISSING, BEGUN = "metrics.json", "missing_images.csv", "begun_from.json"
 log = logging.getLogger("posemill.course")
 
 
@@ -82,12 +83,9 @@ def train(config: CourseConfig, *, model_file: Path | None = None, budget_s: flo
         return parts | {"gradient_norm": optim.step(loss, optimizer, section.gradient_clip)}
 
     output = out / "run" / f"model_{section.steps}.pt"
-    digest = _digest(config, section, samples, begin)
-    state = RunState(output.parent, digest, config=section, modules={}, optimizers={}, batches=batches).path
-    # also beside a finished model, which may be another run's; the loop takes one of this very run as it is
-    if begin is not None and team().first and not state.is_file():
-        begin_from(read_checkpoint(begin), state, section=section, size=size)
-    team().wait()
+    digest = _digest(config, section, samples)
+    if begin is not None:
+        digest = _begin(begin, output.parent, config, section, samples, batches)
     loop.fit(
         section, modules={"hmr": model}, optimizers={"hmr": optimizer}, batches=batches, update=update,
         validate=lambda: measure(
@@ -171,14 +169,45 @@ def _warn_of_overlap(config: CourseConfig) -> None:
             log.warning("model.%s is %s, which changes nothing: it is %d", key, said, is_so)
 
 
-def _digest(config: CourseConfig, section: HmrConfig, samples: dict[str, CourseSamples], begin: Path | None) -> str:
+def _begin(
+    begin: Path,
+    run_dir: Path,
+    config: CourseConfig,
+    section: HmrConfig,
+    samples: dict[str, CourseSamples],
+    batches: Frames,
+) -> str:
+    """See to it that the loop finds the state of a model file, or of this very run that began from it; its digest."""
+    for content in _contents(run_dir, begin):
+        digest = _digest(config, section, samples, content)
+        state = RunState(run_dir, digest, config=section, modules={}, optimizers={}, batches=batches).path
+        if state.is_file():
+            break
+    team().wait()
+    # also beside a finished model, which may be another run's; the loop takes one of this very run as it is
+    if team().first and not state.is_file():
+        write_json(run_dir / BEGUN, {str(begin.resolve()): file_digest(begin)})
+        begin_from(read_checkpoint(begin), state, section=section, size=samples["train"].size)
+    team().wait()
+    return digest
+
+
+def _contents(run_dir: Path, begin: Path) -> list[str]:
+    """Digests of what the run begins from: of the model file when it began, where it did, and of the file as it is.
+
+    They differ where the run itself has written over it since, as over model_best.pt.
+    """
+    noted = run_dir / BEGUN
+    then = read_json(noted).get(str(begin.resolve())) if noted.is_file() else None
+    return [*filter(None, [then]), file_digest(begin)]
+
+
+def _digest(config: CourseConfig, section: HmrConfig, samples: dict[str, CourseSamples], begun: str = "") -> str:
     """12 hex digits that name this run: section, sizes, frames, body, weights, and what it begins from."""
-    files = [
-        config.data.bm_path,
-        *filter(None, (hmr_file(section), config.prior if section.prior_weight else None, begin)),
-    ]
+    files = [config.data.bm_path, *filter(None, (hmr_file(section), config.prior if section.prior_weight else None))]
     parts = [run_digest(section, version=VERSION, inputs=files), *(found.frames.digest for found in samples.values())]
     parts.append(f"{config.data.resy} {config.data.resx} {config.training.model_selection_metric}")
+    parts += [begun] if begun else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 

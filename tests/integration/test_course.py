@@ -6,10 +6,13 @@ import ast
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -161,21 +164,27 @@ def test_a_finished_run_is_not_trained_again(trained):
     assert (out / "model_6.pt").stat().st_mtime_ns == before
 
 
-def test_a_run_that_was_stopped_resumes_exactly(trained, tree, tmp_path, monkeypatch):
-    yaml = write_yaml(tmp_path / "modelfinal.yaml", tree)
+@contextmanager
+def stopped_in_batch(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """SIGTERM while the n-th batch of training is read."""
     gather, calls = CourseSamples.gather, []
 
-    def stop_in_the_third(self, rows):
+    def stop(self, rows):
         if len(rows) == 4 and self.frames.id[0].startswith("S1"):
             calls.append(rows)
-            if len(calls) == 3:
+            if len(calls) == number:
                 os.kill(os.getpid(), signal.SIGTERM)
         return gather(self, rows)
 
-    monkeypatch.setattr(CourseSamples, "gather", stop_in_the_third)
-    with pytest.raises(OutOfTimeError):
+    with monkeypatch.context() as changed:
+        changed.setattr(CourseSamples, "gather", stop)
+        yield
+
+
+def test_a_run_that_was_stopped_resumes_exactly(trained, tree, tmp_path, monkeypatch):
+    yaml = write_yaml(tmp_path / "modelfinal.yaml", tree)
+    with pytest.raises(OutOfTimeError), stopped_in_batch(3, monkeypatch):
         run_train(yaml)
-    monkeypatch.undo()
     out = run_train(yaml)
     whole = read_course_config(trained).out_dir
     same(out / "model_6.pt", whole / "model_6.pt")
@@ -186,6 +195,23 @@ def test_a_run_begun_from_a_model_file_goes_on_exactly(trained, tree, tmp_path):
     whole = read_course_config(trained).out_dir
     out = run_train(write_yaml(tmp_path / "modelfinal.yaml", tree), model_file=whole / "model_2.pt")
     assert not (out / "model_2.pt").exists()
+    same(out / "model_6.pt", whole / "model_6.pt")
+
+
+def test_a_run_begun_from_its_own_best_model_resumes_after_it_wrote_over_that(trained, tree, tmp_path, monkeypatch):
+    yaml = write_yaml(tmp_path / "modelfinal.yaml", tree)
+    whole, out = read_course_config(trained).out_dir, read_course_config(yaml).out_dir
+    out.mkdir()
+    shutil.copy(whole / "model_2.pt", out / "model_best.pt")
+    with pytest.raises(OutOfTimeError), stopped_in_batch(3, monkeypatch):
+        run_train(yaml, model_file=Path("model_best.pt"))
+    (state,) = (out / "run/state").glob("*/state.pt")
+    assert torch.load(out / "model_best.pt", weights_only=True)["it"] == 4
+    began = []
+    monkeypatch.setattr("codebase.course.train.begin_from", lambda *_, **__: began.append(state))
+    run_train(yaml, model_file=Path("model_best.pt"))
+    assert not began, "it went on from where it was stopped, not from the best model"
+    assert not state.exists()
     same(out / "model_6.pt", whole / "model_6.pt")
 
 
@@ -214,8 +240,6 @@ def test_a_missing_model_lists_those_that_exist(trained, name):
 
 def test_frames_without_bodies_are_predicted_and_missing_pictures_listed(trained, tree, tmp_path, monkeypatch):
     """A picture that is missing and one that is broken: the rest is predicted, and the run ends with the list."""
-    import shutil
-
     copied = tmp_path / "course"
     shutil.copytree(tree, copied)
     for path in copied.glob("S9/Directions*/*.npz"):
@@ -243,8 +267,6 @@ def test_frames_without_bodies_are_predicted_and_missing_pictures_listed(trained
 
 def test_the_command_takes_frames_without_a_body_and_refuses_those_without_a_box(trained, tree, tmp_path, capsys):
     """The command line itself: 0 for the course's own test npz; 2, and the file's name, where the box is not known."""
-    import shutil
-
     from codebase.cli import main
 
     copied = tmp_path / "course"
@@ -299,8 +321,6 @@ def test_losses_and_augmentations_of_ours_hold_for_the_courses_data(tree, tmp_pa
 
 
 def test_training_leaves_missing_pictures_out_and_says_so(tree, tmp_path, caplog):
-    import shutil
-
     copied = tmp_path / "course"
     shutil.copytree(tree, copied)
     (copied / "S1/Images/Directions.54138969/000001.jpg").unlink()
@@ -374,8 +394,6 @@ def test_answers_that_are_the_truth_have_no_error(tree):
 
 def test_beside_a_finished_run_a_model_file_still_counts(trained, tree, tmp_path):
     """In the out_dir of a run that is done: the new run begins at the file's step, not at the mean."""
-    import shutil
-
     out = tmp_path / "out"
     shutil.copytree(read_course_config(trained).out_dir, out)
     run_train(write_yaml(tmp_path / "m.yaml", tree, training__optimizer={"name": "Adam", "lr": 1e-4}),
