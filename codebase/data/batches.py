@@ -17,7 +17,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
-from codebase.data.instants import runs, seen_by_two
+from codebase.data.instants import Runs, runs, seen_by_two
 from codebase.data.store import CropStore, Rows
 from codebase.errors import DataError, UserError
 
@@ -249,14 +249,14 @@ class Together:
             stream.load_state_dict(state[name])
 
 
-def next_view(instant: Int64[ndarray, " all"], rows: Rows) -> Rows:
+def next_view(instants: Runs, rows: Rows) -> Rows:
     """For each row the next camera's row of the same instant, in turn (itself where there is one camera).
 
     Args:
-        instant: a number for the instant of each row of the store; rows of an instant lie together.
+        instants: `runs` of the numbers of the store's instants; rows of an instant lie together.
         rows: some rows of the store.
     """
-    start, length = runs(instant)
+    start, length = instants
     block = np.searchsorted(start, rows, side="right") - 1
     return start[block] + (rows - start[block] + 1) % length[block]
 

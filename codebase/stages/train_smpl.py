@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from codebase.config import Config, SmplConfig
 from codebase.data.batches import CropStore, Frames, Rows, Together, in_turn, next_view, runs
 from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
+from codebase.data.instants import Runs
 from codebase.data.latents import latents_of, mirrored_of
 from codebase.data.scratch import near
 from codebase.errors import DataError
@@ -126,6 +128,11 @@ class Samples:
             )  # fmt: skip
         return rows
 
+    @cached_property
+    def _instants(self) -> Runs:
+        """Where the rows of each instant start and how many they are; of all rows, so no batch may ask for it anew."""
+        return runs(self.store.instant)
+
     def gather(self, rows: Rows) -> Batch:
         """Embeddings and labels of rows."""
         return self._codes(rows) | self.store.gather(rows, ("joints_im_mm", "R_world_im"))
@@ -135,13 +142,13 @@ class Samples:
 
     def gather_twice(self, rows: Rows) -> Batch:
         """Embeddings of rows and of each one's next view of the same instant (itself where there is one camera)."""
-        both = np.concatenate([rows, next_view(self.store.instant, rows)])
+        both = np.concatenate([rows, next_view(self._instants, rows)])
         own = self._codes(both) | self.store.gather(both, ("R_world_im",))
         return {f"twice/{name}": value for name, value in own.items()}
 
     def gather_views(self, rows: Rows) -> Batch:
         """Embeddings of rows, and masks and cameras of all views of their instants (`seen` where there is a mask)."""
-        start, length = runs(self.store.instant)
+        start, length = self._instants
         block = np.searchsorted(start, rows, side="right") - 1
         place = np.arange(int(length.max()))
         present = place < length[block][:, None]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codebase.data.batches import ViewPairs, next_view
+from codebase.data.batches import ViewPairs, next_view, runs
 from codebase.data.index import read_index
 from codebase.data.store import CropStore
 from codebase.metrics import psnr_db
@@ -105,7 +105,9 @@ def with_cameras(store: CropStore, rotations: np.ndarray) -> CropStore:
 def test_shuffled_cameras_hurt(learned, how, margin_db):
     """1.0 and 2.1 dB worse; fails where the rotation between cameras plays no part in painting."""
     store, rows = learned.store, np.arange(len(learned.store))
-    order = next_view(store.instant, rows) if how == "of the instant" else np.random.default_rng(0).permutation(rows)
+    order = (
+        next_view(runs(store.instant), rows) if how == "of the instant" else np.random.default_rng(0).permutation(rows)
+    )
     pairs = ordered_pairs(store)
     right = measure(learned.net, store, *pairs).summary()["psnr_foreground_db"]
     wrong = measure(learned.net, with_cameras(store, store.R_world_im[order]), *pairs).summary()["psnr_foreground_db"]
