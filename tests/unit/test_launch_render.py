@@ -77,6 +77,18 @@ def test_a_log_in_a_folder_with_a_space_is_one_word(render, flag):
     assert shlex.split(line.replace("=", " "))[-1] == "my results/logs/launch-%j.log"
 
 
+@pytest.mark.parametrize(
+    ("render", "flags"), [(bsub_script, ("-q", "-P")), (sbatch_script, ("--partition", "--account"))]
+)
+def test_lsfs_list_of_queues_is_one_word(render, flags):
+    text = render(replace(JOB, queue="gpu.4h gpu.24h", account="my lab"))
+    words = [
+        shlex.split(line.replace("=", " "), comments=False)[1:] for line in text.splitlines() if line.startswith("#")
+    ]
+    assert [flags[0], "gpu.4h gpu.24h"] in words
+    assert [flags[1], "my lab"] in words
+
+
 @pytest.mark.parametrize(("render", "syntax"), [(bsub_script, "gres"), (sbatch_script, "rusage")])
 def test_another_schedulers_syntax_is_refused(render, syntax):
     with pytest.raises(UserError, match=f"--gpu-syntax {syntax} is no way"):
