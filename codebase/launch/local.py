@@ -158,22 +158,30 @@ def follow(
     """
     logs: dict[Path, None] = {}
     idle = False
+
+    def hear(process: subprocess.Popen[str]) -> None:
+        nonlocal idle
+        assert process.stderr is not None  # noqa: S101 - PIPE was asked for
+        for line in process.stderr:
+            sys.stderr.write(line)
+            idle |= line.startswith(UP_TO_DATE)
+            if found := re.match(r"\s+log: (.+?) \(check log file", line):
+                logs.update({Path(name): None for name in found[1].split(", ")})
+
     with PassedOn() as signals, _alarm(time_budget):
         process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True, errors="replace")
         signals.to(lambda number: stop_dag(process, number))
-        assert process.stderr is not None  # noqa: S101 - PIPE was asked for
+        # in a thread, which no signal interrupts: what was read and not yet passed on would be lost
+        hearing = threading.Thread(target=hear, args=(process,), daemon=True)
+        hearing.start()
         try:
-            for line in process.stderr:
-                sys.stderr.write(line)
-                idle |= line.startswith(UP_TO_DATE)
-                if found := re.match(r"\s+log: (.+?) \(check log file", line):
-                    logs |= {Path(name): None for name in found[1].split(", ")}
             process.wait()
         except KeyboardInterrupt:
-            # the terminal sent Snakemake the same signal: let it stop its jobs, and say so; a full pipe would hold it
-            sys.stderr.writelines(process.stderr)
+            # the terminal sent Snakemake the same signal: let it stop its jobs, and say so
             process.wait()
+            hearing.join()
             raise
+        hearing.join()
     return _code(process.returncode, signals.first), list(logs), idle
 
 
