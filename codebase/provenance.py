@@ -18,6 +18,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
 
 
+def weights_digest(*files: Path | None) -> str:
+    """What the contents of files of weights add to the digest of a job's settings: nothing without any.
+
+    Their times say nothing: an environment that is made anew installs the same weights.
+    """
+    return "".join(f"-{_remembered(path)}" for path in files if path is not None)
+
+
+@cache
+def _remembered(path: Path) -> str:
+    return file_digest(path)[:12]
+
+
 @cache
 def git_commit() -> str:
     """The commit of the code, with "+" if the tree has changes; "unknown" outside a checkout."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-from functools import cache
 from pathlib import Path
 
 from codebase.config import Config, EncDecConfig, HmrConfig, ImagePoseConfig
@@ -99,20 +97,6 @@ def stage_weights(config: Config, stage: str, within: str = "") -> list[Path]:
     if stage == "train_hmr":
         found = (hmr_file(config.hmr),)
     return [path for path in found if path is not None]
-
-
-def weights_digest(*files: Path | None) -> str:
-    """What the contents of files add to the digest of a job's settings: nothing without any.
-
-    Their times say nothing: an environment that is made anew installs the same weights.
-    """
-    return "".join(f"-{_content(path)}" for path in files if path is not None)
-
-
-@cache
-def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def _packaged(key: str) -> Path:

@@ -26,7 +26,8 @@ from codebase.config import (
 from codebase.errors import EXIT_USER_ERROR, DataError, UserError
 from codebase.failures import disk_is_full
 from codebase.paths import Paths
-from codebase.published import stage_weights, weights_digest
+from codebase.provenance import weights_digest
+from codebase.published import stage_weights
 from codebase.schedulers import require_scheduler
 from codebase.shared_data import require_same_data
 

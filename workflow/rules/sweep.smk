@@ -15,7 +15,8 @@ from codebase.config import (
 )
 from codebase.config.labels import STARTS
 from codebase.errors import ConfigError
-from codebase.published import backbone_file, stage_weights, weights_digest
+from codebase.provenance import weights_digest
+from codebase.published import backbone_file, stage_weights
 
 
 def without_suffix(path, folder):
