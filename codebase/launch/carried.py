@@ -59,6 +59,8 @@ class Carried:
     def _run(self, argv: list[str]) -> int:
         with subprocess.Popen(argv) as process:
             self._process = process
+            if self._told_to_end:  # while it was being started
+                process.terminate()
             return process.wait()
 
     def _end(self, number: int, frame: FrameType | None) -> None:
@@ -68,8 +70,8 @@ class Carried:
 
 
 def attempts_left() -> int:
-    """How often this job may be run again."""
-    return int(os.environ.get(LIMIT, "20")) - int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    """How often this job may be run again; Slurm counts preemptions, too, of which there may be more."""
+    return max(0, int(os.environ.get(LIMIT, "20")) - int(os.environ.get("SLURM_RESTART_COUNT", "0")))
 
 
 def _count_attempt() -> None:

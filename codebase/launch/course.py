@@ -19,6 +19,7 @@ from codebase.launch.local import environment, run_command
 from codebase.launch.options import Unsaid
 from codebase.launch.render import RENDER
 from codebase.launch.submit import CANCEL, no_scheduler, refusal, submit
+from codebase.status.say import say
 
 HOME = "codebase"
 _SUBMIT_TIMEOUT_S = 300
@@ -57,13 +58,15 @@ def launch_course(options: argparse.Namespace, config_file: Path) -> int:
     command = train_command(config_file, overrides)
     if options.via == "sbatch":
         return _sbatch(options, config, command)
-    argv = command if options.via == "local" else bsub_argv(_needs(options, config), command)
-    print(f"cd {HOME} && {_shown(argv)}", flush=True)
+    per_job = options.mem_per == "job"
+    argv = command if options.via == "local" else bsub_argv(_needs(options, config), command, per_job=per_job)
+    say(f"cd {HOME} && {_shown(argv)}")
     if options.dry_run:
         return 0
     if options.via == "local":
         return run_command([sys.executable, *command[1:]], ROOT / HOME)
-    print(f"submitted: job {_bsub(argv)}; to cancel: {CANCEL['bsub']} its number", flush=True)
+    job = _bsub(argv)
+    say(f"submitted: job {job}; to cancel: {CANCEL['bsub']} {job}")
     return 0
 
 
@@ -72,13 +75,14 @@ def train_command(config_file: Path, overrides: Sequence[str]) -> tuple[str, ...
     return ("python", "train.py", os.path.relpath(config_file.resolve(), ROOT / HOME), *overrides)
 
 
-def bsub_argv(needs: CourseLaunch, command: Sequence[str]) -> tuple[str, ...]:
+def bsub_argv(needs: CourseLaunch, command: Sequence[str], *, per_job: bool = False) -> tuple[str, ...]:
     """The course's line: `bsub -n 6 -W 96:00 -o out.txt -R "rusage[mem=4096, ngpus_excl_p=1]" python train.py ...`,
-    or with `-gpu` where the site's LSF wants it.
+    or with `-gpu` where the site's LSF wants it; `per_job`: its memory is told of the whole job.
     """
+    mem_mb = needs.mem_mb_per_core * (needs.cores if per_job else 1)
     argv = ["bsub", "-n", str(needs.cores), "-W", f"{needs.minutes // 60}:{needs.minutes % 60:02d}", "-o", needs.output]
     old = needs.gpus and needs.gpu_syntax == "rusage"
-    argv += ["-R", f"rusage[mem={needs.mem_mb_per_core}{f', ngpus_excl_p={needs.gpus}' if old else ''}]"]
+    argv += ["-R", f"rusage[mem={mem_mb}{f', ngpus_excl_p={needs.gpus}' if old else ''}]"]
     if old and needs.gpu_model:
         argv += ["-R", f"select[gpu_model0=={needs.gpu_model}]"]
     if old and needs.gpu_memory_mb:
@@ -126,7 +130,7 @@ def _bsub(argv: Sequence[str]) -> str:
         raise no_scheduler("bsub")
     try:
         done = subprocess.run(
-            argv, cwd=ROOT / HOME, env=environment(), capture_output=True, text=True, check=False,
+            argv, cwd=ROOT / HOME, env=environment(), capture_output=True, text=True, errors="replace", check=False,
             timeout=_SUBMIT_TIMEOUT_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -141,19 +145,31 @@ def _bsub(argv: Sequence[str]) -> str:
 
 
 def _sbatch(options: argparse.Namespace, config: CourseConfig, command: Sequence[str]) -> int:
-    """The same as a script of Slurm's."""
+    """The same as a script of Slurm's.
+
+    Raises:
+        UserError: the YAML asks for what LSF alone does here, or Slurm refuses.
+    """
+    if unmet := [name for name in ("requeue", "gpu_memory_mb") if getattr(config.launch, name)]:
+        raise UserError(
+            f"launch.{' and launch.'.join(unmet)}: that is asked of LSF alone.",
+            where=options.words[0],
+            expected="--via bsub; Slurm knows GPUs by their model, --gpu-model",
+            mend="for Slurm: launch.requeue=false launch.gpu_memory_mb=0; the same command goes on where it stopped",
+        )
     needs = _needs(argparse.Namespace(**vars(options) | {"gpu_syntax": None}), config)
     shell = f"cd {HOME} && exec {shlex.join(command)}"
     name = re.sub(r"[^\w.-]+", "_", Path(command[2]).stem)
     job = Job(
         commands=(("bash", "-c", shell),), name=f"posemill-{name}", log=str(HOME / Path(needs.output)),
-        cores=needs.cores, minutes=needs.minutes, mem_mb=needs.mem_mb_per_core * needs.cores, gpus=needs.gpus,
-        gpu_model=needs.gpu_model, gpu_syntax=options.gpu_syntax, queue=needs.queue, account=needs.account,
+        cores=needs.cores, minutes=needs.minutes, mem_mb=needs.mem_mb_per_core * needs.cores,
+        mem_per=options.mem_per, gpus=needs.gpus, gpu_model=needs.gpu_model,
+        gpu_syntax=options.gpu_syntax, queue=needs.queue, account=needs.account,
         setup=(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH", *options.setup), requeue=False,
     )  # fmt: skip
     script = RENDER["sbatch"](job)
-    print(script, flush=True)
+    say(script)
     if not options.dry_run:
         main = submit("sbatch", script)
-        print(f"submitted: job {main}; to cancel: {CANCEL['sbatch']} {main}", flush=True)
+        say(f"submitted: job {main}; to cancel: {CANCEL['sbatch']} {main}")
     return 0

@@ -12,24 +12,27 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from codebase.config import read_config
 from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, UserError
-from codebase.failures import user_message
+from codebase.failures import tail, wants_a_person
 from codebase.launch.options import budget
-from codebase.launch.plan import Plan, config_of, cores_of, dag_argv, gpus_here, gpus_of
-from codebase.launch.signals import PassedOn, stop_dag
+from codebase.launch.plan import Plan, config_of, cores_of, dag_argv, gpus_here, gpus_of, stage_words
+from codebase.launch.signals import PassedOn, stop_dag, stop_late
 from codebase.launch.sweep import table
 from codebase.paths import Paths
 from codebase.shared_data import MARKERS
+from codebase.status.say import say
 
 UP_TO_DATE = "Nothing to be done"
 EXIT_SIGNAL = 128
 # of a run that was told to stop: its time is over, or somebody ended it
 _STOPPED = (EXIT_OUT_OF_TIME, EXIT_SIGNAL + signal.SIGTERM)
 _ROOM = 64 << 10
+_LOOK_S = 2.0
 
 
 def run_here(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
@@ -39,7 +42,8 @@ def run_here(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
     """
     words = list(options.words)
     if words and words[0].replace("-", "_") in stages:
-        print(shlex.join(["python", "-m", "codebase", *words]), flush=True)
+        words = stage_words(options, words, stages[words[0].replace("-", "_")])
+        say(shlex.join(["python", "-m", "codebase", *words]))
         return 0 if options.dry_run else run_command([sys.executable, "-m", "codebase", *words])
     _require_gpus(options)
     config, overrides = config_of(words)
@@ -56,7 +60,7 @@ def run_sweep_here(options: argparse.Namespace, plan: Plan, config: Path, overri
     codes: list[int] = []
     begun = time.monotonic()
     if plan.sweep.needs_data:
-        print(f"First the data that all points share, in {plan.sweep.data}:", flush=True)
+        say(f"First the data that all points share, in {plan.sweep.data}:")
         if code := run_dag(options, config, overrides, until="data"):
             return code
     for number, point in enumerate(plan.sweep.points, start=1):
@@ -67,10 +71,10 @@ def run_sweep_here(options: argparse.Namespace, plan: Plan, config: Path, overri
             count = len(plan.sweep.points) + 1 - number
             print(f"{count} of {len(plan.sweep.points)} runs have not begun.", file=sys.stderr)
             break
-        print(f"Run {number} of {len(plan.sweep.points)}: {point.name}", flush=True)
+        say(f"Run {number} of {len(plan.sweep.points)}: {point.name}")
         codes.append(run_dag(left, config, [*overrides, *point.overrides]))
     if not options.dry_run:
-        print(table_text(*table(plan.folder)))
+        say(table_text(*table(plan.folder)))
     return max(codes)
 
 
@@ -97,16 +101,16 @@ def run_dag(options: argparse.Namespace, config: Path, overrides: Sequence[str],
     targets = _targets(paths, until or options.until)
     more = ["--nolock"] if options.nolock or _restarted() else []
     argv = dag_argv(config, overrides, cores=cores_of(options), gpus=gpus_of(options), more=more, targets=targets)
-    print(shlex.join(argv), flush=True)
+    say(shlex.join(argv))
     if options.dry_run:
         return 0
     _require_cache()
     code, logs, idle = follow([sys.executable, *argv[1:]], environment(), options.time_budget)
     if code:
-        return _failed(code, logs)
-    print("Everything is up to date: nothing had to run." if idle else "Done.")
+        return _failed(code, logs, goes_on=bool(options.sweep))
+    say("Everything is up to date: nothing had to run." if idle else "Done.")
     if not targets:
-        print(f"  report:  {paths.report}\n  metrics: {paths.metrics}")
+        say(f"  report:  {paths.report}\n  metrics: {paths.metrics}")
     return 0
 
 
@@ -116,15 +120,19 @@ def _targets(paths: Paths, until: str | None) -> tuple[str, ...]:
     return tuple(str(path) for name in names if name for path in paths.markers(name))
 
 
-def _failed(code: int, logs: Sequence[Path]) -> int:
-    """The exit code: 2 where a job's last words are an error for people. Snakemake's onerror has repeated them."""
+def _failed(code: int, logs: Sequence[Path], *, goes_on: bool) -> int:
+    """The exit code: 2 where a job's last words are an error for people. Snakemake's onerror has repeated them.
+
+    Such an error another attempt would meet again, also where the time was over; only a sweep, which `goes_on` after
+    an error, must know that it was told to stop.
+    """
+    if any(wants_a_person(tail(log)) for log in logs) and not (goes_on and code in _STOPPED):
+        code = EXIT_USER_ERROR
     if code == EXIT_OUT_OF_TIME:
         print("Stopped before the time limit; what is done is kept, and the next attempt goes on.", file=sys.stderr)
-        return code
-    if logs:
+    elif logs:
         print("Finished stages are kept: mend the cause and run the same command again.", file=sys.stderr)
-    said = [log for log in logs if log.is_file() and user_message(log.read_text(encoding="utf-8", errors="replace"))]
-    return EXIT_USER_ERROR if said else code
+    return code
 
 
 def run_command(argv: Sequence[str], folder: Path | None = None) -> int:
@@ -143,7 +151,9 @@ def run_command(argv: Sequence[str], folder: Path | None = None) -> int:
             # the terminal sent the command the same signal: let it save
             process.wait()
             raise
-    return _code(code, signals.first)
+    if signals.first == signal.SIGTERM and code:
+        return EXIT_SIGNAL + signal.SIGTERM
+    return code if code >= 0 else EXIT_SIGNAL - code
 
 
 def follow(
@@ -158,61 +168,62 @@ def follow(
     """
     logs: dict[Path, None] = {}
     idle = False
+    heard = threading.Event()
 
     def hear(process: subprocess.Popen[str]) -> None:
         nonlocal idle
         assert process.stderr is not None  # noqa: S101 - PIPE was asked for
         for line in process.stderr:
-            sys.stderr.write(line)
+            # a full disk, or `| head`: whatever becomes of the line, Snakemake must not wait for a reader
+            with suppress(OSError):
+                sys.stderr.write(line)
             idle |= line.startswith(UP_TO_DATE)
             if found := re.match(r"\s+log: (.+?) \(check log file", line):
                 logs.update({Path(name): None for name in found[1].split(", ")})
+        heard.set()
 
-    with PassedOn() as signals, _alarm(time_budget):
+    with PassedOn() as signals:
         process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True, errors="replace")
-        signals.to(lambda number: stop_dag(process, number))
+        told: set[int] = set()
+        signals.to(lambda number: stop_dag(process, number, told))
         # in a thread, which no signal interrupts: what was read and not yet passed on would be lost
-        hearing = threading.Thread(target=hear, args=(process,), daemon=True)
-        hearing.start()
-        try:
+        threading.Thread(target=hear, args=(process,), daemon=True).start()
+        # not before: the end of a very short time would find nobody who passes it on
+        with _alarm(time_budget):
+            try:
+                # not join(): in Python 3.11 a thread whose join was interrupted counts as ended
+                while not heard.wait(_LOOK_S):
+                    if signals.first is not None:
+                        stop_late(process, signals.first, told)
+            except KeyboardInterrupt:
+                # the terminal sent Snakemake the same signal: let it stop its jobs, and say so
+                heard.wait()
+                process.wait()
+                raise
             process.wait()
-        except KeyboardInterrupt:
-            # the terminal sent Snakemake the same signal: let it stop its jobs, and say so
-            process.wait()
-            hearing.join()
-            raise
-        hearing.join()
-    return _code(process.returncode, signals.first), list(logs), idle
+    return _code_of_dag(process.returncode, signals.first), list(logs), idle
 
 
-def _code(code: int, first: int | None) -> int:
-    """The exit code of a command that may have been told to stop by the signal `first`."""
+def _code_of_dag(code: int, first: int | None) -> int:
+    """The exit code of a Snakemake that may have been told to stop by the signal `first`; its own does not tell."""
     if code == 0 or first is None:
         return code if code >= 0 else EXIT_SIGNAL - code
     return EXIT_SIGNAL + signal.SIGTERM if first == signal.SIGTERM else EXIT_OUT_OF_TIME
 
 
-def _alarm(time_budget: float | None) -> _Nothing:
+@contextmanager
+def _alarm(time_budget: float | None) -> Iterator[None]:
     """Warns this process itself before its time is over: a scheduler's signal may come late, or not at all."""
-    return _Alarm(budget(time_budget)) if time_budget is not None else _Nothing()
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-
-class _Alarm(_Nothing):
-    def __init__(self, seconds: float) -> None:
-        self._timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR2))
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
+    if time_budget is None:
+        yield
+        return
+    timer = threading.Timer(budget(time_budget), os.kill, (os.getpid(), signal.SIGUSR2))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def environment() -> dict[str, str]:

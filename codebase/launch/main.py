@@ -21,9 +21,10 @@ from codebase.launch.plan import Plan, config_of, plan_jobs
 from codebase.launch.record import run_recorded
 from codebase.launch.render import RENDER
 from codebase.launch.site import apply_site
-from codebase.launch.submit import CANCEL, cancel, submit
+from codebase.launch.submit import CANCEL, HERE, cancel, submit
 from codebase.launch.submitit_ import submit_submitit, submitit_text
 from codebase.launch.wait import wait_for
+from codebase.status.say import say
 
 _DATA_JOB = "ID_OF_THE_JOB_ABOVE"
 
@@ -38,6 +39,7 @@ def launch(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
     """
     apply_site(options)
     _unmix(options)
+    _require_job(options)
     if course := course_of(options.words):
         return launch_course(options, course)
     if options.collect:
@@ -45,9 +47,16 @@ def launch(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
     if options.via == "local":
         return _local(options, stages)
     plan = plan_jobs(options, stages)
+    if plan.data is not None and _carrier(options) == HERE:
+        raise UserError(
+            "submitit on this machine starts all jobs at once, and this sweep's data must be made before.",
+            where=plan.sweep.data if plan.sweep else None,
+            expected="the data of the base run, or --via local, which does one after the other",
+            mend="python -m codebase launch --until data CONFIG first",
+        )
     if options.dry_run:
         for job in _in_order(plan, _DATA_JOB):
-            print(_text(options, job), flush=True)
+            say(_text(options, job))
         return 0
     data, jobs = _submit_all(options, plan)
     if options.via == "submitit":
@@ -60,6 +69,32 @@ def _unmix(options: argparse.Namespace) -> None:
     first = next((place for place, word in enumerate(options.sweep) if "=" not in word), len(options.sweep))
     options.words = [*options.sweep[first:], *options.words]
     options.sweep = options.sweep[:first]
+
+
+def _carrier(options: argparse.Namespace) -> str:
+    """Who has the jobs, for whoever asks for them or cancels them."""
+    return HERE if options.via == "submitit" and options.executor == "local" else str(options.via)
+
+
+def _require_job(options: argparse.Namespace) -> None:
+    """Refuse what only a job has: it would be forgotten without a word.
+
+    Raises:
+        UserError: --setup or --log without a script.
+    """
+    unmet = [f"--{name}" for name in ("setup", "log") if getattr(options, name)]
+    if options.via == "local" and unmet:
+        raise UserError(
+            f"{' and '.join(unmet)}: that is for the script of a job, and this runs here.",
+            expected="--via bsub, sbatch or submitit",
+            mend="say it in this shell: `module load cuda; bash train.sh ... 2>&1 | tee FILE`",
+        )
+    if options.via == "submitit" and options.log:
+        raise UserError(
+            "--log: submitit names the files of its jobs' output itself.",
+            expected="results/NAME/logs/submitit/JOB_0_log.out",
+            mend="leave it out, or use --via sbatch",
+        )
 
 
 def _local(options: argparse.Namespace, stages: Mapping[str, bool]) -> int:
@@ -118,7 +153,7 @@ def _keep(path: Path, text: str) -> None:
 
 def _submit(options: argparse.Namespace, job: Job, folder: Path) -> list[str]:
     text = _text(options, job)
-    print(text, flush=True)
+    say(text)
     if job.after:  # what was kept at first does not know yet after which job
         _keep(folder / f"{job.name}.sh", text)
     if options.via == "submitit":
@@ -128,9 +163,9 @@ def _submit(options: argparse.Namespace, job: Job, folder: Path) -> list[str]:
         count = len(job.commands)
         elements = [f"{main}[{n + 1}]" if options.via == "bsub" else f"{main}_{n}" for n in range(count)]
         found = [main] if count == 1 else elements
-    main = found[0].partition("_")[0].partition("[")[0]
+    main = " ".join(found) if _carrier(options) == HERE else found[0].partition("_")[0].partition("[")[0]
     what = f"{len(found)} jobs, {found[0]} to {found[-1]}" if len(found) > 1 else f"job {main}"
-    print(f"submitted: {what}; to cancel: {CANCEL[options.via]} {main}", flush=True)
+    say(f"submitted: {what}; to cancel: {CANCEL[_carrier(options)]} {main}")
     return found
 
 
@@ -154,12 +189,12 @@ def _write_manifest(plan: Plan, jobs: Sequence[str]) -> None:
 
 def _wait(options: argparse.Namespace, plan: Plan, data: Sequence[str], jobs: Sequence[str]) -> int:
     runs: list[Path | None] = [plan.sweep.data] * len(data) if plan.sweep is not None else []
-    codes = wait_for(options.via, [*data, *jobs], [*runs, *plan.runs], plan.folder)
+    codes = wait_for(_carrier(options), [*data, *jobs], [*runs, *plan.runs], plan.folder)
     logs = [_log(options.via, plan, job) for job, code in codes.items() if code]
     if logs:
         print(last_words(logs), file=sys.stderr)
     if plan.sweep is not None:
-        print(table_text(*sweeps.table(plan.folder)))
+        say(table_text(*sweeps.table(plan.folder)))
     return next((code for code in codes.values() if code), 0)
 
 
@@ -186,7 +221,7 @@ def _collect(options: argparse.Namespace) -> int:
 
     folder = Path(options.words[0])
     header, rows = sweeps.table(folder)
-    print(table_text(header, rows))
+    say(table_text(header, rows))
     target = (folder if folder.is_dir() else folder.parent) / "table.csv"
     write_csv(target, [dict(zip(header, row, strict=True)) for row in rows])
     print(f"also in {target}", file=sys.stderr)

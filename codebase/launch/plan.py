@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shlex
@@ -23,6 +24,7 @@ DEFAULT_CONFIG = Path("configs/mini.yaml")
 PYTHON = ("python", "-m", "codebase")
 NETWORKS = ("enc_dec", "pose", "image_pose", "prior", "smpl", "hmr")
 _CORES_OF_A_JOB = 4
+_DRIVER_S = 60.0
 # of each carrier: the job's id in the name of a log, alone and in an array
 _LOG_NAMES = {
     "bsub": ("launch-%J.log", "launch-%J_%I.log"),
@@ -104,6 +106,22 @@ def config_of(words: Sequence[str]) -> tuple[Path, list[str]]:
 
 
 def _plan_stage(options: argparse.Namespace, words: list[str], trains: bool) -> Plan:
+    words = stage_words(options, words, trains)
+    if trains:
+        options = _as_configured(options, words)
+    if trains and "--time-budget" not in words:
+        words = [*words, "--time-budget", _time_budget(options)]
+    folder = Path("results/logs")
+    inner = (*PYTHON, "launch", *_in_job(options, folder), "--", *words)
+    return Plan(_job(options, (inner,), f"posemill-{words[0]}", folder), folder, (None,))
+
+
+def stage_words(options: argparse.Namespace, words: Sequence[str], trains: bool) -> list[str]:
+    """The words of a single stage, `--name=value` as two, with the time budget that `launch` itself was given.
+
+    Raises:
+        UserError: `launch` was given an option that is a whole DAG's.
+    """
     if options.sweep or options.until:
         raise UserError(
             "A single stage is neither swept nor cut off.",
@@ -111,13 +129,22 @@ def _plan_stage(options: argparse.Namespace, words: list[str], trains: bool) -> 
             mend="leave --sweep and --until out, or leave the stage out",
         )
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    if trains:
-        options = _as_configured(options, words)
-    if trains and "--time-budget" not in words and options.via != "local":
-        words = [*words, "--time-budget", f"{options.minutes}m"]
-    folder = Path("results/logs")
-    inner = (*PYTHON, "launch", *_in_job(options, folder), "--", *words)
-    return Plan(_job(options, (inner,), f"posemill-{words[0]}", folder), folder, (None,))
+    if options.time_budget is None or "--time-budget" in words:
+        return words
+    if not trains:
+        raise UserError(
+            f"--time-budget is for what can save and go on, and {words[0]} cannot.",
+            expected="--time-budget with a config or with a training stage",
+            mend="leave it out; --minutes is the wall time of a job",
+        )
+    return [*words, "--time-budget", _time_budget(options)]
+
+
+def _time_budget(options: argparse.Namespace) -> str:
+    """The wall time that a command is told: the job's, or the shorter time that was asked for."""
+    if options.time_budget is None:
+        return f"{options.minutes}m"
+    return f"{options.time_budget if options.via == 'local' else min(options.time_budget, 60 * options.minutes):g}s"
 
 
 def _as_configured(options: argparse.Namespace, words: Sequence[str]) -> argparse.Namespace:
@@ -125,7 +152,9 @@ def _as_configured(options: argparse.Namespace, words: Sequence[str]) -> argpars
     config = Path(words[words.index("--config") + 1]) if "--config" in words[:-1] else None
     if config is None or not config.is_file():
         return options
-    section = getattr(read_config(config), words[0].replace("-", "_").removeprefix("train_"))
+    after = words[words.index("--set") + 1 :] if "--set" in words else []
+    overrides = list(itertools.takewhile(lambda word: not word.startswith("--"), after))
+    section = getattr(read_config(config, overrides), words[0].replace("-", "_").removeprefix("train_"))
     gpus = section.gpus if options.gpus is None else options.gpus
     return argparse.Namespace(**vars(options) | {"gpus": gpus, "nodes": max(options.nodes, section.nodes)})
 
@@ -178,7 +207,7 @@ def dag_command(
     """What runs inside a job that does the whole DAG of one config, or the part that `until` or the options name."""
     gpus = gpus_of(options) if gpus is None else gpus
     until = until or options.until
-    needs = ["--cores", str(cores_of(options)), "--gpus", str(gpus), "--time-budget", f"{options.minutes}m"]
+    needs = ["--cores", str(cores_of(options)), "--gpus", str(gpus), "--time-budget", _time_budget(options)]
     part = ["--until", until] if until else []
     return (*PYTHON, "launch", *_in_job(options, folder), *needs, *more, *part, str(config), *overrides)
 
@@ -206,7 +235,10 @@ def gpus_here() -> int:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1", "NoDevFiles")])
     if not shutil.which("nvidia-smi"):
         return 0
-    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=_DRIVER_S)
+    except (OSError, subprocess.TimeoutExpired):  # of a driver that hangs no GPU is to be had
+        return 0
     return sum(line.startswith("GPU") for line in done.stdout.splitlines())
 
 

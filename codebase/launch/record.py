@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from codebase.errors import EXIT_OUT_OF_TIME
+from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, UserError
 from codebase.jobs import job_id
 
 _TIMEOUT_S = 60
@@ -36,6 +36,9 @@ def run_recorded(folder: Path, requeues: int, run: Callable[[], int]) -> int:
     code: int | None = None
     try:
         code = run()
+    except UserError:  # as the command line will leave with it
+        code = EXIT_USER_ERROR
+        raise
     finally:
         again = code == EXIT_OUT_OF_TIME and attempt < requeues
         write_json(path, record | {"ended": time.time(), "code": code, "again": again})
@@ -48,7 +51,7 @@ def _requeue(attempt: int, requeues: int) -> None:
     print(f"Asking Slurm for attempt {attempt + 2} of at most {requeues + 1}.", file=sys.stderr, flush=True)
     argv = ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False, timeout=_TIMEOUT_S)
         said = done.stderr.strip() if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
         said = str(error)

@@ -107,6 +107,12 @@ def _sbatch_gpus(job: Job) -> Iterator[str]:
 
 
 def _script(mark: str, flags: Sequence[str], job: Job, *, index: str, first: int) -> str:
+    for flag in flags:
+        if "\n" in flag:
+            raise UserError(
+                f"What the job is asked for goes over one line: {flag!r}", expected="one line a flag",
+                mend="correct the option, the name of the folder, or the site file",
+            )  # fmt: skip
     head = ["#!/usr/bin/env bash", *(f"{mark} {flag}" for flag in flags)]
     # before `set -u`, which the functions of `module` and `conda` do not bear
     lines = [*head, *job.setup, "set -euo pipefail", *_body(job.commands, index, first), ""]

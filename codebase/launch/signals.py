@@ -31,14 +31,17 @@ class PassedOn:
     def __enter__(self) -> PassedOn:
         for number in _WARNINGS:
             self._previous[number] = signal.signal(number, signal.SIG_IGN)
+        # which would end this process, and leave the command that it is starting behind
+        self._previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._pass_on)
         return self
 
     def to(self, send: Callable[[int], object]) -> None:
-        """Call `send` with each signal from now on."""
+        """Call `send` with each signal from now on, and with a SIGTERM that came while the command was started."""
         self._send = send
-        for number in (*_WARNINGS, signal.SIGTERM):
-            previous = signal.signal(number, self._pass_on)
-            self._previous.setdefault(number, previous)
+        for number in _WARNINGS:
+            signal.signal(number, self._pass_on)
+        if self.first is not None:
+            send(self.first)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
@@ -50,24 +53,44 @@ class PassedOn:
             self._send(number)
 
 
-def stop_dag(snakemake: subprocess.Popen[str], number: int) -> None:
+def stop_dag(snakemake: subprocess.Popen[str], number: int, told: set[int]) -> None:
     """Let Snakemake start nothing more, its training stages save and leave, and the other stages end.
 
     Snakemake waits for the jobs that run, and the time limit does not: what it cuts off, nobody runs again. So a stage
     that does not listen to the signal (it cannot save, or has not begun to train) gets SIGTERM.
+
+    Args:
+        snakemake: the process.
+        number: of the signal.
+        told: process ids of the stages that got a signal; those that get it here are added.
     """
-    # not print(): a handler may interrupt one
-    os.write(2, f"Got {signal.Signals(number).name}: training stages save and leave.\n".encode())
-    try:
-        children = psutil.Process(snakemake.pid).children(recursive=True)
-    except psutil.Error:
-        return  # it is over already
+    # not print(): a handler may interrupt one; a disk that is full keeps no stage from being told
+    with suppress(OSError):
+        os.write(2, f"Got {signal.Signals(number).name}: training stages save and leave.\n".encode())
+    children = _descendants(snakemake)
     snakemake.terminate()  # it waits for the jobs that run
-    for child in children:
+    _tell(children, number, told)
+
+
+def stop_late(snakemake: subprocess.Popen[str], number: int, told: set[int]) -> None:
+    """The same for stages that Snakemake was just about to start: nobody else would tell them."""
+    _tell([child for child in _descendants(snakemake) if child.pid not in told], number, told)
+
+
+def _descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        return []  # it is over already
+
+
+def _tell(processes: Sequence[psutil.Process], number: int, told: set[int]) -> None:
+    for process in processes:
         # one that ended meanwhile must not keep the signal from the others
         with suppress(psutil.Error):
-            if _is_stage(child.cmdline()):
-                _stop_stage(child, number)
+            if _is_stage(process.cmdline()):
+                told.add(process.pid)
+                _stop_stage(process, number)
 
 
 def _is_stage(words: Sequence[str]) -> bool:
@@ -79,8 +102,8 @@ def _stop_stage(stage: psutil.Process, number: int) -> None:
     if _listens(stage.pid, number):
         stage.send_signal(number)
         return
-    # its workers would go on without it
-    for process in (*stage.children(recursive=True), stage):
+    # its workers would go on without it; it first, or it would call the end of its workers an error
+    for process in (stage, *stage.children(recursive=True)):
         with suppress(psutil.Error):
             process.terminate()
 

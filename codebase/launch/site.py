@@ -37,7 +37,7 @@ def apply_site(options: argparse.Namespace) -> None:
     defaults, gpu = (_mapping(site, key, Path(name)) for key in ("default-resources", "gpu"))
     for option, key in _KEYS[via].items():
         if not getattr(options, option) and defaults.get(key):
-            setattr(options, option, str(defaults[key]).strip("'\""))
+            setattr(options, option, _plain(defaults[key]))
     for option, value in gpu_of_site(gpu, via).items():
         if not getattr(options, option):
             setattr(options, option, value)
@@ -46,7 +46,7 @@ def apply_site(options: argparse.Namespace) -> None:
 def gpu_of_site(gpu: Mapping[str, Any], via: str) -> dict[str, str]:
     """`gpu_syntax` and `gpu_model` as the site's key `gpu` says them for Snakemake's plugins."""
     found: dict[str, str] = {}
-    text = {key: str(value).strip("'\"") for key, value in gpu.items()}
+    text = {key: _plain(value) for key, value in gpu.items()}
     if via == "bsub" and "lsf_extra" in text:
         found["gpu_syntax"] = "rusage" if "ngpus_excl_p" in text["lsf_extra"] else "gpu"
         model = re.search(r"gmodel=([^\s:'\"]+)|gpu_model0==([^\s\]'\"]+)", text["lsf_extra"])
@@ -58,6 +58,11 @@ def gpu_of_site(gpu: Mapping[str, Any], via: str) -> dict[str, str]:
     if via == "sbatch" and "gpu_model" in text:
         found["gpu_model"] = text["gpu_model"]
     return found
+
+
+def _plain(value: object) -> str:
+    """Without Snakemake's second quotes, and without the end of a line that YAML's `|` leaves."""
+    return str(value).strip().strip("'\"")
 
 
 def _mapping(site: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from codebase.errors import UserError
 
-CANCEL = {"bsub": "bkill", "sbatch": "scancel", "submitit": "scancel"}
+HERE = "submitit here"  # submitit's executor on this machine: a job's number is that of its process
+CANCEL = {"bsub": "bkill", "sbatch": "scancel", "submitit": "scancel", HERE: "kill"}
 _ARGV = {"bsub": ("bsub",), "sbatch": ("sbatch", "--parsable")}
 _SUBMIT_TIMEOUT_S = 300
 _ASK_TIMEOUT_S = 15
@@ -56,8 +57,9 @@ def submit(via: str, script: str) -> str:
         raise no_scheduler(via)
     try:
         done = subprocess.run(
-            [*_ARGV[via]], input=script, capture_output=True, text=True, check=False, timeout=_SUBMIT_TIMEOUT_S
-        )
+            [*_ARGV[via]], input=script, capture_output=True, text=True, errors="replace", check=False,
+            timeout=_SUBMIT_TIMEOUT_S,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise UserError(
             f"{via} did not answer within {_SUBMIT_TIMEOUT_S} s; the job may have been submitted nevertheless.",
@@ -97,7 +99,9 @@ def site_list(ask: Sequence[str]) -> str:
     if not ask or not shutil.which(ask[0]):
         return ""
     try:
-        done = subprocess.run([*ask], capture_output=True, text=True, check=False, timeout=_ASK_TIMEOUT_S)
+        done = subprocess.run(
+            [*ask], capture_output=True, text=True, errors="replace", check=False, timeout=_ASK_TIMEOUT_S
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     lines = [line.rstrip() for line in dict.fromkeys(done.stdout.splitlines()) if line.strip()]
@@ -114,7 +118,7 @@ def cancel(via: str, jobs: Sequence[str]) -> str:
     """Cancel jobs that stand alone after a failure; returns what to tell people."""
     argv = [CANCEL[via], *jobs]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_ASK_TIMEOUT_S)
+        done = subprocess.run(argv, capture_output=True, check=False, timeout=_ASK_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
         done = None
     if done is not None and done.returncode == 0:

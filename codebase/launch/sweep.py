@@ -157,17 +157,20 @@ def table(folder: Path, metrics: Sequence[str] = ()) -> tuple[list[str], list[li
     path = folder / MANIFEST if folder.is_dir() else folder
     try:
         points = json.loads(path.read_text(encoding="utf-8"))["points"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        runs = [(str(point["name"]), dict(point["values"]), Path(point["root"])) for point in points]
+        swept = runs[0][1]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
-            f"This is no sweep: {error}", where=folder, expected=f"a folder of results/sweeps, with its {MANIFEST}"
-        ) from None
-    found = [_metrics(Path(point["root"])) for point in points]
+            f"This is no sweep: {type(error).__name__}: {error}", where=folder,
+            expected=f"a folder of results/sweeps, with its {MANIFEST}", mend="ls results/sweeps",
+        ) from None  # fmt: skip
+    found = [_metrics(root) for _, _, root in runs]
     chosen = list(metrics) or [name for name in HEADLINES if any(name in one for one in found)]
     rows = [
-        [point["name"], *point["values"].values(), *(_figure(one, name) for name in chosen)]
-        for point, one in zip(points, found, strict=True)
+        [name, *values.values(), *(_figure(one, metric) for metric in chosen)]
+        for (name, values, _), one in zip(runs, found, strict=True)
     ]
-    return ["run", *points[0]["values"], *chosen], rows
+    return ["run", *swept, *chosen], rows
 
 
 def _metrics(root: Path) -> dict[str, float]:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from codebase.launch.record import record_path
-from codebase.launch.submit import CANCEL
-from codebase.status.runs import headline
+from codebase.launch.submit import CANCEL, HERE
+from codebase.status.runs import headline, lives
+from codebase.status.say import say
 from codebase.status.scheduler import ALIVE, Answer, JobState, ask
 
 EXIT_LOST = 1
 _EVERY_S, _EVERY_PLAIN_S = 3.0, 60.0
+# to look at many runs on a slow file server takes long: most of the time nobody does
+_IDLE, _LONGEST_PAUSE_S = 10, 60.0
 # a job that the scheduler does not know (any more) may still be writing its record over a slow file system
 _PATIENCE_S = 60.0
 
@@ -51,17 +54,24 @@ def wait_for(via: str, jobs: Sequence[str], runs: Sequence[Path | None], folder:
     screen = _Screen()
     try:
         while True:
-            answer = ask(jobs, "lsf" if via == "bsub" else "slurm")
+            begun = time.monotonic()
+            answer = _ask(via, jobs)
             waited = [_look(one, answer, folder) for one in waited]
             screen.show([f"{one.job}  {one.line}" for one in waited], over=all(one.code is not None for one in waited))
             if all(one.code is not None for one in waited):
                 return {one.job: one.code or 0 for one in waited}
-            time.sleep(_EVERY_S)
+            time.sleep(max(_EVERY_S, min(_LONGEST_PAUSE_S, _IDLE * (time.monotonic() - begun))))
     except KeyboardInterrupt:
         alive = [one.job for one in waited if one.code is None]
         print(f"\nNot waiting any more; still submitted: {', '.join(alive)}", file=sys.stderr)
         print(f"To cancel: {CANCEL[via]} {' '.join(_main_ids(alive))}", file=sys.stderr)
         raise
+
+
+def _ask(via: str, jobs: Sequence[str]) -> Answer:
+    if via != HERE:
+        return ask(jobs, "lsf" if via == "bsub" else "slurm")
+    return Answer(HERE, {job: JobState(job, "RUNNING") for job in jobs if lives(int(job))})
 
 
 def _main_ids(jobs: Sequence[str]) -> list[str]:
@@ -86,7 +96,8 @@ def _look(one: Waited, answer: Answer, folder: Path) -> Waited:
         code = state.code if state.code is not None else int(state.what != "done")
         return _over(one, code or int(state.what == "failed"), state.word)
     if answer.scheduler == "" or answer.trouble:
-        return replace(one, line=f"the scheduler does not answer: {answer.trouble or 'it is not on PATH'}")
+        line = f"the scheduler does not answer: {answer.trouble or 'it is not on PATH'}"
+        return replace(one, line=line, missing_since=None)
     since = one.missing_since if one.missing_since is not None else time.monotonic()
     if time.monotonic() - since > _PATIENCE_S:
         if record is not None and record["code"] is not None:
@@ -126,7 +137,7 @@ class _Screen:
             width, height = shutil.get_terminal_size()
             shown = [line[: width - 1] for line in lines[: max(1, height - 2)]]
             up = f"\x1b[{len(self._lines)}A" if self._lines else ""
-            sys.stdout.write(up + "".join(f"\x1b[2K{line}\n" for line in shown))
+            say(up + "".join(f"\x1b[2K{line}\n" for line in shown), end="")
             self._lines = shown
         else:
             now = time.monotonic()
@@ -135,8 +146,7 @@ class _Screen:
             fresh = [line for line in lines if line not in self._lines and (due or _state(line) not in old)]
             if fresh:
                 self._printed, self._lines = now, lines
-                sys.stdout.write("".join(f"{time.strftime('%H:%M:%S')} {line}\n" for line in fresh))
-        sys.stdout.flush()
+                say("\n".join(f"{time.strftime('%H:%M:%S')} {line}" for line in fresh))
 
 
 def _state(line: str) -> str:

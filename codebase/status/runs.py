@@ -58,20 +58,21 @@ def standings(config: Config, answer: Answer) -> list[Standing]:
     """Where each job of the run stands, by its files and by what the scheduler answered."""
     found: list[Standing] = []
     unfinished: set[str] = set()
+    queue = _queue(answer)
     for task in tasks(config):
-        standing = _stand(task, answer, unfinished)
+        standing = _stand(task, answer, queue.get((task.rule, task.wildcards)), unfinished)
         found.append(standing)
         if standing.state != "done":
             unfinished.add(task.rule)
     return found
 
 
-def _stand(task: Task, answer: Answer, unfinished: Iterable[str]) -> Standing:
+def _stand(task: Task, answer: Answer, queued: JobState | None, unfinished: Iterable[str]) -> Standing:
     signs = read_signs(task.log, task.run_dir)
     if task.output.exists():
         return Standing(task, "done", signs)
-    queued = _queued(task, answer)
-    if signs is not None and not _is_old(task, signs):
+    # where it ended well, its output was deleted since, to be made again
+    if signs is not None and signs.ended != "done":
         state, why = _judge(signs, answer)
         if state != "running" and queued is not None:
             return Standing(task, "queued", signs, f"job {queued.job}, {queued.word.lower()} {queued.where}".rstrip())
@@ -82,31 +83,29 @@ def _stand(task: Task, answer: Answer, unfinished: Iterable[str]) -> Standing:
     return Standing(task, "waiting", None, f"for {', '.join(first)}") if first else Standing(task, "not started")
 
 
-def _is_old(task: Task, signs: Signs) -> bool:
-    """Whether the signs are of a run that finished: its output was deleted since, to be made again."""
-    return signs.ended == "done" or (not signs.host and signs.state == "done")
-
-
 def _judge(signs: Signs, answer: Answer) -> tuple[str, str]:
     """The state of a job that began and has not written its output."""
     if signs.ended:
         return ("stopped" if signs.ended == "out of time" else "failed"), signs.ended
+    # another scheduler's number means nothing to this one
+    asked = bool(signs.job) and signs.scheduler in ("", answer.scheduler)
     state = answer.known.get(signs.job) or answer.known.get(f"{signs.job}[0]")
-    if signs.job and state is not None:
+    if asked and state is not None:
         if state.what in ALIVE:
             return ("running", state.word) if state.what == "running" else ("queued", f"{state.word} again")
         return (
             ("lost?", "the host is out of contact") if state.what == "lost" else ("failed", f"{state.word} (killed?)")
         )
-    if signs.job and answer.scheduler and not answer.trouble:
+    if asked and answer.scheduler and not answer.trouble:
         return "lost?", f"the scheduler does not know job {signs.job}"
     if signs.host == socket.gethostname() and signs.pid:
-        return ("running", "") if _lives(signs.pid) else ("failed", "its process is gone, without a last word: killed?")
+        return ("running", "") if lives(signs.pid) else ("failed", "its process is gone, without a last word: killed?")
     silent = time.time() - signs.seen
     return ("running", "") if silent < SILENCE_S else ("lost?", "no sign of life, and nobody to ask")
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether a process of this machine runs; one that is over and not yet collected does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -122,18 +121,26 @@ def _lives(pid: int) -> bool:
         return True
 
 
-def _queued(task: Task, answer: Answer) -> JobState | None:
-    """The waiting job of Snakemake's executor for this task: Slurm's comment or LSF's name of the job say the rule."""
+def _queue(answer: Answer) -> dict[tuple[str, str], JobState]:
+    """The waiting jobs of Snakemake's executors, by rule and wildcards: Slurm's comment or LSF's name of the job."""
     here = str(Path.cwd())
-    names = {f"rule_{task.rule}", f"Snakemake_rule_{task.rule}", f"posemill_{task.rule}"}
-    for state in answer.known.values():
-        if state.what != "waiting" or (state.folder and state.folder != here):
-            continue
-        # rule_crops_wildcards_9 (Slurm), Snakemake_rule_crops:subject=9___(...) (LSF)
-        rule, _, wildcards = re.sub(r":\w+=", "_wildcards_", state.comment, count=1).partition("_wildcards_")
-        if rule.partition("___")[0] in names and wildcards.partition("___")[0] == task.wildcards:
-            return state
-    return None
+    waiting = [one for one in answer.known.values() if one.what == "waiting" and one.folder in ("", here)]
+    return {_rule_of(one.comment): one for one in reversed(waiting)}
+
+
+def _rule_of(comment: str) -> tuple[str, str]:
+    """Rule and values of the wildcards, joined by `_`, that a profile's executor puts into what the scheduler shows.
+
+    rule_crops_wildcards_9 (Slurm), Snakemake_rule_embed_rival:encoder=a,subject=9___(uuid) (LSF; a `/` of a value is
+    `___`), posemill_crops:subject=9 (lsf-generic).
+    """
+    name = comment.partition("___(")[0]
+    rule, _, given = name.partition(":")
+    if given:
+        wildcards = "_".join(word.partition("=")[2] for word in given.split(",")).replace("___", "_").replace("/", "_")
+    else:
+        rule, _, wildcards = name.partition("_wildcards_")
+    return re.sub("^(?:(?:Snakemake_)?rule_|posemill_)", "", rule), wildcards
 
 
 def unfinished_jobs(configs: Iterable[Config]) -> tuple[list[str], str]:
@@ -190,7 +197,12 @@ def duration(seconds: float) -> str:
 def runs_in(folder: Path) -> Sequence[Path]:
     """Folders of runs, the one that changed last first."""
     found = [path.parent for path in folder.glob("*/config.yaml")]
-    return sorted(
-        found,
-        key=lambda run: -max((p.stat().st_mtime for p in (run, *run.glob("logs"), *run.glob("logs/*"))), default=0.0),
-    )
+    return sorted(found, key=lambda run: -max(map(_changed, (run, *run.glob("logs"), *run.glob("logs/*")))))
+
+
+def _changed(path: Path) -> float:
+    """When it changed last; long ago for what is gone meanwhile, or a link to nothing."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

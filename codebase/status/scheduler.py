@@ -13,9 +13,11 @@ ALIVE = frozenset({"waiting", "running"})
 # Slurm's and LSF's words for what a job does; any other word is an end, good or bad
 _WAITING = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "PEND", "PSUSP"}
+    # LSF: in a chunk behind others, and on a host that is being woken up
+    | {"WAIT", "PROV"}
 )
 _RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
-_RUNNING_LSF = frozenset({"RUN", "USUSP", "SSUSP", "PROV", "WAIT"})
+_RUNNING_LSF = frozenset({"RUN", "USUSP", "SSUSP"})
 _GOOD = frozenset({"COMPLETED", "DONE"})
 # how bjobs says that there are none: of all, of those that are not over, of those asked for
 _NO_JOB = r"No (?:unfinished )?job found|Job <[^>]*> is not found"
@@ -92,8 +94,9 @@ def _call(argv: Sequence[str]) -> tuple[int, str, str]:
     """Exit code, output, and what went wrong; 124 after the time limit."""
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL
-        )
+            argv, capture_output=True, text=True, errors="replace", check=False, timeout=TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return 124, "", f"{argv[0]} did not answer within {TIMEOUT_S:.0f} s"
     except OSError as error:
@@ -113,7 +116,8 @@ def _ask_slurm(ids: Sequence[str]) -> Answer:
             # an element of an array has a number of its own, too
             jobs |= {found.job: found, line.split("|")[1]: found}
     over = [job for job in ids if job not in jobs or jobs[job].what not in ALIVE]
-    return Answer("slurm", jobs | (_ends(over) if over else {}))
+    ends, trouble = _ends(over)
+    return Answer("slurm", jobs | ends, trouble)
 
 
 def parse_squeue(line: str) -> JobState | None:
@@ -127,15 +131,21 @@ def parse_squeue(line: str) -> JobState | None:
     return JobState(job, word, reason, None, "" if found == "(null)" else found, folder)
 
 
-def _ends(ids: Sequence[str]) -> dict[str, JobState]:
-    """How jobs ended: from the controller while it remembers, else from the accounting database."""
+def _ends(ids: Sequence[str]) -> tuple[dict[str, JobState], str]:
+    """How jobs ended: from the controller while it remembers, else from the accounting database; and its trouble.
+
+    A database that does not answer is no trouble: many sites have none, and their sacct hangs.
+    """
     found: dict[str, JobState] = {}
+    trouble = ""
     for job in ids:
-        code, text, _ = _call(["scontrol", "show", "job", "--oneliner", job])
+        code, text, said = _call(["scontrol", "show", "job", "--oneliner", job])
         if code == 0 and (state := parse_scontrol(job, text)) is not None:
             found[job] = state
-        elif code == 124:
-            return found
+        elif code and not re.search("invalid job id", said, flags=re.IGNORECASE):
+            trouble = said
+        if code == 124:
+            return found, trouble
     missing = [job for job in ids if job not in found]
     if missing and shutil.which("sacct"):
         code, text, _ = _call(
@@ -143,7 +153,7 @@ def _ends(ids: Sequence[str]) -> dict[str, JobState]:
         )
         rows = [line.split("|") for line in text.splitlines()] if code == 0 else []
         found |= {row[0]: JobState(row[0], row[1].split()[0], row[3], _code(row[2])) for row in rows if len(row) == 4}
-    return found
+    return found, trouble if set(ids) - set(found) else ""
 
 
 def parse_scontrol(job: str, text: str) -> JobState | None:

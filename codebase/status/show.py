@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from codebase.config import Config, read_config
-from codebase.errors import DataError, UserError
+from codebase.errors import ConfigError, DataError, UserError
 from codebase.status.runs import STATES, Standing, duration, how_far, read_run, runs_in, standings, unfinished_jobs
+from codebase.status.say import say
 from codebase.status.scheduler import Answer, ask
 
 _INDENT = " " * 6
@@ -29,17 +29,17 @@ def status(run: Path | None, overrides: Sequence[str], *, as_json: bool, watch_s
     while True:
         text, bad = _all_runs(results, as_json) if run is None else _one_run(run, overrides, as_json)
         clear = "\x1b[H\x1b[2J" if watch_s and sys.stdout.isatty() else ""
-        try:
-            print(clear + text, flush=True)
-        except BrokenPipeError:  # `status | head`
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what the interpreter flushes at its end
-            return int(bad)
-        if watch_s is None:
+        if not say(clear + text) or watch_s is None:
             return int(bad)
         time.sleep(watch_s)
 
 
 def _one_run(run: Path, overrides: Sequence[str], as_json: bool) -> tuple[str, bool]:
+    if overrides and run.is_dir():
+        raise ConfigError(
+            f"A run's folder takes no overrides: {' '.join(overrides)}", where=run,
+            expected="a run's folder, or a config with key=value", mend=f"python -m codebase status {run}",
+        )  # fmt: skip
     config = read_config(run, overrides) if overrides else read_run(run)
     answer = ask(*unfinished_jobs([config]))
     found = standings(config, answer)
@@ -54,14 +54,16 @@ def _all_runs(results: Path, as_json: bool) -> tuple[str, bool]:
         raise DataError(
             "There is no run yet.", where=results, expected="folders with a config.yaml", mend="bash train.sh"
         )
-    if len(runs) == 1:
+    if len(runs) == 1 and not as_json:
         return _one_run(runs[0], (), as_json)
     configs, odd = _configs(runs)
     answer = ask(*unfinished_jobs(configs.values()))
     found = {run: standings(config, answer) for run, config in configs.items()}
     bad = any(one.state in ("failed", "lost?") for each in found.values() for one in each)
     if as_json:
-        return json.dumps([as_data(run, each, answer) for run, each in found.items()], indent=2), bad
+        data = [as_data(run, each, answer) for run, each in found.items()]
+        data += [{"run": str(run), "scheduler": "", "trouble": trouble, "jobs": []} for run, trouble in odd.items()]
+        return json.dumps(data, indent=2), bad
     width = max(len(str(run)) for run in runs)
     said = {run: _summary(each) for run, each in found.items()} | odd
     lines = [f"{str(run).ljust(width)}  {said[run]}" for run in runs]
@@ -146,7 +148,7 @@ def as_data(root: Path, found: Sequence[Standing], answer: Answer) -> dict[str, 
     """The same for programs."""
     rows = []
     for one in found:
-        signs = {key: value for key, value in asdict(one.signs).items() if key != "state"} if one.signs else {}
+        signs = asdict(one.signs) if one.signs else {}
         task = one.task
         rows.append(
             {"rule": task.rule, "name": task.name, "state": one.state, "why": one.why}

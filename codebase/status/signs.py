@@ -20,6 +20,8 @@ _BAR = re.compile(
     r"^\S+ \w (?P<what>.+): (?P<step>\d+) of (?P<steps>\d+), (?P<rate>[\d.]+) a second", flags=re.MULTILINE
 )
 _HEAD_BYTES = 8192
+# what progress.json calls it, in the words of a log's last line
+_ENDS = {"done": "done", "stopped": "out of time"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,6 @@ class Signs:
     rate: float | None = None
     seconds_left: float | None = None
     losses: dict[str, float] | None = None
-    state: str = ""
 
 
 def read_signs(log: Path, run_dir: Path | None) -> Signs | None:
@@ -56,12 +57,13 @@ def read_signs(log: Path, run_dir: Path | None) -> Signs | None:
         return None
     values: dict[str, Any] = _of_log(log, text)
     if progress:
-        values["seen"] = max(values.get("seen", 0.0), float(progress["updated"]))
-        named = {key: progress.get(key) for key in ("step", "steps", "seconds_left", "losses", "state")}
+        # a run by hand has no log of the workflow, or an older one
+        if not values.get("host") or float(progress.get("started") or 0) > values["seen"]:
+            values = {"seen": 0.0, "host": progress["host"], "job": progress.get("job") or ""}
+            values |= {"pid": int(progress.get("pid") or 0), "ended": _ENDS.get(str(progress.get("state")), "")}
+        values["seen"] = max(values["seen"], float(progress["updated"]))
+        named = {key: progress.get(key) for key in ("step", "steps", "seconds_left", "losses")}
         values |= named | {"rate": progress.get("steps_per_second")}
-        # a run by hand has no log of the workflow
-        if not values.get("host"):
-            values |= {"host": progress["host"], "job": progress.get("job") or "", "pid": int(progress.get("pid") or 0)}
     return Signs(**values)
 
 
@@ -98,6 +100,7 @@ def _progress(run_dir: Path | None) -> dict[str, Any]:
         return {}
     try:
         found = json.loads((run_dir / "progress.json").read_text(encoding="utf-8"))
-        return found if {"step", "steps", "updated", "host"} <= set(found) else {}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         return {}
+    whole = isinstance(found, dict) and {"step", "steps", "updated", "host"} <= set(found)
+    return found if whole and isinstance(found["updated"], int | float) else {}

@@ -92,9 +92,15 @@ def _checks(config: Config, paths: Paths) -> Iterator[Task]:
     for what, rule in (made | {"embeddings": "embed", "predictions": "predict"}).items():
         for marker in paths.markers(what):
             log = paths.log("check", marker.stem)
-            yield Task(f"check_{what}", marker.stem, marker, log, None, (rule,) if rule else ())
+            yield Task(f"check_{what}", marker.stem, marker, log, None, (rule,) if rule else (), _wild(what, marker))
     for marker in paths.markers("fitted", paths.fitted_subjects) if paths.fitted_subjects else ():
-        yield Task("check_fitted", marker.stem, marker, paths.log("check", marker.stem), None, ("fit_bodies",))
+        log = paths.log("check", marker.stem)
+        yield Task("check_fitted", marker.stem, marker, log, None, ("fit_bodies",), _wild("fitted", marker))
+
+
+def _wild(what: str, marker: Path) -> str:
+    """The wildcard of a check: `9` of crops_S9, `test` of index_test."""
+    return marker.stem.removeprefix(what).removeprefix("_").removeprefix("S")
 
 
 def _sweep(config: Config, paths: Paths) -> Iterator[Task]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY
-from launching import STAGES, commands, options
+from launching import STAGES, commands, options, tool
 
 from codebase.cli import build_parser, main
 from codebase.errors import UserError
@@ -55,6 +55,8 @@ def test_a_training_stage_gets_the_gpus_and_nodes_of_its_config(tmp_path):
     job = plan.plan_jobs(options(*words), STAGES).job
     assert (job.gpus, job.nodes) == (4, 2)
     assert plan.plan_jobs(options("--gpus", "1", *words), STAGES).job.gpus == 1
+    job = plan.plan_jobs(options(*words, "--set", "enc_dec.gpus=2", "enc_dec.nodes=1", "--crops", "a.h5"), STAGES).job
+    assert (job.gpus, job.nodes) == (2, 1)
 
 
 def test_a_dag_in_one_job_gets_the_gpus_of_its_largest_training():
@@ -74,6 +76,30 @@ def test_an_own_time_budget_stays():
     assert argv[argv.index("--") + 1 :] == words
     (argv,) = commands("--via", "bsub", "--", "train-prior", "--config=c.yaml", "--time-budget=5m")
     assert argv[argv.index("--") + 1 :] == words
+
+
+@pytest.mark.parametrize(("asked", "told"), [("60m", "3600s"), ("90m", "5400s"), ("1000m", "5400s")])
+def test_a_time_budget_for_launch_is_not_forgotten(asked, told, capsys):
+    """In a job never more than the job has."""
+    needs, stage = ("--minutes", "90", "--time-budget", asked), ("--", "train-prior", "--config", "c.yaml")
+    for words in (("configs/mini.yaml",), stage):
+        (argv,) = commands("--via", "sbatch", *needs, *words)
+        assert argv[argv.index("--time-budget") + 1] == told
+    assert main(["launch", "--dry-run", *needs, *stage]) == 0
+    assert f"--time-budget {int(asked[:-1]) * 60}s\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("via", ["local", "bsub"])
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--time-budget", "9m", "--", "index", "--config", "c.yaml"], "index cannot"),
+        (["--until", "data", "--", "train-prior", "--config", "c.yaml"], "neither swept nor cut off"),
+    ],
+)
+def test_what_a_stage_cannot_do_is_refused_wherever_it_runs(via, words, what):
+    with pytest.raises(UserError, match=what):
+        launch(options("--via", via, "--dry-run", *words), STAGES)
 
 
 def test_what_runs_inside_is_understood_by_our_own_command_line():
@@ -108,11 +134,20 @@ def test_a_config_after_the_swept_keys_is_the_config(capsys):
         (["--collect"], "the folder of one sweep"),
         (["--gpu-syntax", "rusage", "configs/mini.yaml"], "no way in which sbatch"),
         (["--site", "none.yaml", "configs/mini.yaml"], "site file cannot be read"),
+        (["--via", "local", "--setup", "module load cuda", "configs/mini.yaml"], "--setup: .* this runs here"),
+        (["--via", "local", "--log", "a.txt", "configs/modelfinal.yaml"], "--log: .* this runs here"),
+        (["--via", "submitit", "--log", "a.txt", "configs/mini.yaml"], "--log: submitit names"),
     ],
 )
 def test_wrong_words(words, what):
     with pytest.raises(UserError, match=what):
         launch(options("--via", "sbatch", "--dry-run", *words), STAGES)
+
+
+def test_submitit_on_this_machine_cannot_make_the_data_of_a_sweep_first(tmp_path):
+    words = ("--via", "submitit", "--executor", "local", "--sweep", "pose.seed=0,1", "--", "configs/mini.yaml")
+    with pytest.raises(UserError, match="starts all jobs at once"):
+        launch(options("--dry-run", *words, f"results={tmp_path}"), STAGES)
 
 
 def test_a_gpu_asked_where_there_is_none(monkeypatch):
@@ -129,10 +164,20 @@ def test_visible_gpus_are_counted(visible, count, monkeypatch):
     assert plan.gpus_here() == count
 
 
+def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    tool(tmp_path, "nvidia-smi", "sleep 5; echo 'GPU 0: A'")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(plan, "_DRIVER_S", 0.2)
+    assert plan.gpus_here() == 0
+    tool(tmp_path, "nvidia-smi", "echo 'GPU 0: A'; echo 'GPU 1: B'")
+    assert plan.gpus_here() == 2
+
+
 def test_one_site_file_serves_launch_too(tmp_path, capsys):
     site = tmp_path / "site.yaml"
     site.write_text(
-        "default-resources: {lsf_queue: gpu.24h, lsf_project: \"'es_ml'\", slurm_partition: a100}\n"
+        "default-resources:\n  lsf_queue: |\n    gpu.24h\n  lsf_project: \"'es_ml'\"\n  slurm_partition: a100\n"
         "gpu: {lsf_extra: '-R rusage[ngpus_excl_p={gpus}] -R select[gpu_model0==TeslaV100]'}\n"
     )
     main(["launch", "--via", "bsub", "--dry-run", "--site", str(site), "configs/mini.yaml"])

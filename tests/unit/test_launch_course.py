@@ -54,6 +54,19 @@ def test_memory_of_the_job_is_told_by_the_core(capsys):
     assert "#SBATCH --mem=32000M" in script
 
 
+def test_memory_is_told_by_the_core_or_by_the_job(capsys):
+    line = said(capsys, "--via", "bsub", "--dry-run", "--mem-per", "job", YAML)
+    assert "rusage[mem=24576, " in line
+    script = said(capsys, "--via", "sbatch", "--dry-run", "--mem-per", "core", YAML)
+    assert "#SBATCH --mem-per-cpu=4096M" in script
+
+
+@pytest.mark.parametrize("key", ["requeue=true", "gpu_memory_mb=10240"])
+def test_what_lsf_alone_does_is_not_forgotten_on_slurm(key):
+    with pytest.raises(UserError, match=f"launch.{key.partition('=')[0]}: that is asked of LSF alone"):
+        launch(options("--via", "sbatch", "--dry-run", YAML, f"launch.{key}"), STAGES)
+
+
 def test_an_option_wins_also_where_it_says_what_is_usual_elsewhere(capsys):
     line = said(capsys, "--via", "bsub", "--dry-run", "--minutes", "1440", "--mem-mb", "16000", YAML)
     assert "-W 24:00" in line
@@ -118,7 +131,7 @@ def test_what_is_printed_is_what_is_submitted(capsys, tmp_path: Path, monkeypatc
     monkeypatch.setattr("codebase.launch.course.environment", lambda: {"PATH": f"{tmp_path}:/usr/bin:/bin"})
     out = said(capsys, "--via", "bsub", YAML)
     assert out.splitlines()[0] == SEED
-    assert "job 17" in out
+    assert out.splitlines()[1] == "submitted: job 17; to cancel: bkill 17"
     where, *words = (tmp_path / "said").read_text().splitlines()
     assert where == str(REPOSITORY / "codebase")
     assert words == [

@@ -17,7 +17,6 @@ from codebase.cli import main
 from codebase.launch import local
 from codebase.launch.job import Job
 from codebase.launch.plan import config_of, plan_jobs
-from codebase.launch.signals import stop_dag
 from codebase.launch.submitit_ import submit_submitit
 from tests.small_disk import small_disk
 
@@ -76,7 +75,12 @@ def start_recorded(tmp_path, code, *more, environment=None):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "expected"), [(signal.SIGUSR2, TELLS, 75), (signal.SIGTERM, TELLS.replace("USR2", "TERM"), 143)]
+    ("number", "code", "expected"),
+    [
+        (signal.SIGUSR2, TELLS, 75),
+        (signal.SIGTERM, TELLS.replace("USR2", "TERM"), 143),
+        (signal.SIGUSR2, TELLS.replace("75", "2"), 2),  # could not save: another attempt would not, either
+    ],
 )
 def test_signals_reach_the_command_and_the_record_says_how_it_ended(number, code, expected, tmp_path):
     process = start_recorded(tmp_path, code)
@@ -117,6 +121,47 @@ def test_time_is_over_before_the_scheduler_says_so(monkeypatch):
     got, _, _ = local.follow([sys.executable, "-c", code], os.environ, time_budget=1.0)
     assert got == 75
     assert time.monotonic() - start < 30
+
+
+def test_a_time_that_is_over_at_once_is_not_forgotten(monkeypatch):
+    class Slow(subprocess.Popen):
+        def __init__(self, *words, **more):
+            super().__init__(*words, **more)
+            time.sleep(0.3)
+
+    monkeypatch.setattr(local.subprocess, "Popen", Slow)
+    argv = [sys.executable, "-c", "import time; time.sleep(3)"]
+    assert local.follow(argv, os.environ, time_budget=0.01) == (75, [], False)
+
+
+FOLLOWS = (
+    "import os, sys; from codebase.launch import local; sys.exit(local.follow([sys.executable, '-c', {!r}], {{}})[0])"
+)
+
+
+def test_snakemake_does_not_wait_on_a_disk_that_is_full(tmp_path):
+    """It says more than a pipe holds, and none of it can be kept."""
+    code = f"import sys; sys.stderr.write('said\\n' * 30000); open({str(tmp_path / 'end')!r}, 'w')"
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen([sys.executable, "-c", FOLLOWS.format(code)], cwd=REPOSITORY, stderr=full)
+    try:
+        process.wait(timeout=30)
+    finally:
+        process.kill()
+    assert (tmp_path / "end").exists()
+
+
+def test_a_full_disk_keeps_no_signal_back(tmp_path):
+    note = f"open({str(tmp_path / 'told')!r}, 'w')"
+    code = f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: ({note}, sys.exit(1)));"
+    code += "print('ready', flush=True); time.sleep(20)"
+    argv = [sys.executable, "-c", FOLLOWS.format(code)]
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=full, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGUSR2)
+    process.wait(timeout=30)
+    assert (tmp_path / "told").exists()
 
 
 def test_a_ctrl_c_leaves_the_command_the_time_to_save(tmp_path):
@@ -174,46 +219,6 @@ def test_the_points_of_a_sweep_here_share_the_time_budget(monkeypatch):
     plan = plan_jobs(found, STAGES)
     assert local.run_sweep_here(found, plan, *config_of(found.words)) == 75
     assert budgets == [600.0, 500.0]
-
-
-LASTS = "print('on', flush=True); import time; time.sleep(600)"
-SAVES = "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75)); " + LASTS
-
-
-@pytest.mark.parametrize(
-    ("stages", "codes"),
-    [
-        ({"crops": LASTS}, [-signal.SIGTERM]),  # cannot save
-        ({"train-pose": LASTS}, [-signal.SIGTERM]),  # has not begun to listen
-        ({"train-pose": SAVES}, [75]),
-        ({"crops": LASTS, "train-pose": SAVES}, [-signal.SIGTERM, 75]),
-    ],
-)
-def test_at_the_end_of_the_time_no_stage_keeps_the_dag(stages, codes, tmp_path):
-    """What does not save, ends: a job that the limit cuts off is run again by nobody."""
-    package = tmp_path / "codebase"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(f"import sys\nexec({stages!r}[sys.argv[1]])")
-    # stands for Snakemake: ignores what it was told to, starts the stages, waits for them when it is told to end
-    (tmp_path / "dag.py").write_text(
-        "import signal, subprocess, sys, time\n"
-        "signal.signal(signal.SIGUSR2, signal.SIG_IGN); signal.signal(signal.SIGTERM, lambda *_: None)\n"
-        f"argv = [sys.executable, '-u', '-m', 'codebase']; names = {list(stages)!r}\n"
-        "subprocess.Popen(['true'])  # a child that is over, and not collected\n"
-        "jobs = [subprocess.Popen([*argv, n], stdout=subprocess.PIPE, text=True) for n in names]\n"
-        "[job.stdout.readline() for job in jobs]\n"
-        "print('on', flush=True)\n"
-        "print(*[job.wait() for job in jobs], flush=True)\n"
-    )
-    dag = subprocess.Popen(
-        [sys.executable, "dag.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-    )  # fmt: skip
-    assert dag.stdout.readline() == "on\n"
-    stop_dag(dag, signal.SIGUSR2)
-    said, _ = dag.communicate(timeout=60)
-    assert [int(word) for word in said.split()] == codes
 
 
 def test_submitit_on_this_machine_runs_again_after_75(tmp_path):

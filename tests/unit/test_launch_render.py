@@ -89,6 +89,14 @@ def test_lsfs_list_of_queues_is_one_word(render, flags):
     assert [flags[1], "my lab"] in words
 
 
+@pytest.mark.parametrize("render", [bsub_script, sbatch_script])
+@pytest.mark.parametrize("field", ["queue", "log"])
+def test_nothing_goes_over_the_end_of_its_line(render, field):
+    """What stands below would be run."""
+    with pytest.raises(UserError, match="goes over one line"):
+        render(replace(JOB, **{field: "gpu.24h\necho mine"}))
+
+
 @pytest.mark.parametrize(("render", "syntax"), [(bsub_script, "gres"), (sbatch_script, "rusage")])
 def test_another_schedulers_syntax_is_refused(render, syntax):
     with pytest.raises(UserError, match=f"--gpu-syntax {syntax} is no way"):

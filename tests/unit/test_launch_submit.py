@@ -1,6 +1,9 @@
 """Submitting: refusals in people's words, nothing left alone after a failure, a full disk."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from conftest import REPOSITORY
@@ -85,6 +88,13 @@ def test_a_refusal_without_a_list_still_repeats_what_was_said(tools):
         submit.submit("sbatch", "#!/bin/sh\n")
 
 
+@pytest.mark.parametrize("via", ["sbatch", "bsub"])
+def test_a_refusal_in_another_encoding_is_repeated(via, tools):
+    tools(via, r"cat > /dev/null; printf 'cl\351 refus\351e' >&2; exit 1")
+    with pytest.raises(UserError, match=f"{via} refused the job: cl\ufffd refus\ufffde"):
+        submit.submit(via, "#!/bin/sh\n")
+
+
 def test_the_id_is_read_and_the_script_arrives(tools, tmp_path):
     tools("sbatch", f"cat > {tmp_path}/got; echo '4711;cluster'")
     assert submit.submit("sbatch", "#!/bin/sh\necho x\n") == "4711"
@@ -131,6 +141,19 @@ def test_a_sweep_is_two_submissions_and_a_manifest(tools, tmp_path, capsys):
     (manifest,) = (tmp_path / "r/sweeps").glob("*/sweep.json")
     assert [point["job"] for point in json.loads(manifest.read_text())["points"]] == ["32_0", "32_1"]
     assert "to cancel: scancel 32\n" in capsys.readouterr().out
+
+
+def test_whoever_reads_no_further_gets_his_job_all_the_same(tools, tmp_path):
+    """`launch ... | head -1`: what it says breaks off, what it does must not."""
+    tools("sbatch", f"cat > {tmp_path}/got; echo 4711")
+    words = ("--via", "sbatch", "configs/mini.yaml", f"results={tmp_path / 'r'}")
+    nobody, end = os.pipe()
+    os.close(nobody)
+    argv = [sys.executable, "-m", "codebase", "launch", *words]
+    done = subprocess.run(argv, cwd=REPOSITORY, stdout=end, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(end)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "got").exists()
 
 
 def test_a_full_disk_while_submitting(tmp_path):

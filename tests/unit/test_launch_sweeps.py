@@ -64,6 +64,10 @@ def test_the_table_of_a_sweep(tmp_path):
     assert header == ["run", "pose.seed", "pose/mpjpe_mm"]
     assert rows == [["a", "0", "61.23"], ["b", "1", "-"]]
     assert local.table_text(header, rows).splitlines()[1] == "a            0          61.23"
+    for text in ('{"points": []}', '{"points": [{"name": "a"}]}', '{"points": 1}', "[]", "{"):
+        (tmp_path / "sweep.json").write_text(text)
+        with pytest.raises(DataError, match="This is no sweep"):
+            table(tmp_path)
     with pytest.raises(DataError, match="This is no sweep"):
         table(tmp_path / "nothing")
 

@@ -3,20 +3,17 @@
 import json
 import logging
 import os
-import re
 import socket
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import REPOSITORY, run_in
+from conftest import REPOSITORY
 
 from codebase import logs
 from codebase.config import read_config
-from codebase.errors import DataError
 from codebase.jobs import describe_job, job_id
-from codebase.paths import Paths
 from codebase.status import runs, show
 from codebase.status.scheduler import Answer, JobState
 from codebase.status.signs import plain_id, read_signs
@@ -115,11 +112,12 @@ def test_bars_of_a_log_tell_how_far_it_is(config):
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\n", "\x00\xff", "10:00:00 I host a"])
-def test_an_odd_log_is_no_reason_to_fail(config, task, text):
+@pytest.mark.parametrize("said", ['{"step": ', "[1]", "7", '{"step": 1, "steps": 2, "host": "a", "updated": null}'])
+def test_an_odd_log_is_no_reason_to_fail(config, task, text, said):
     task.log.parent.mkdir(parents=True)
     task.log.write_text(text)
     progress(task)
-    (task.run_dir / "progress.json").write_text('{"step": ')
+    (task.run_dir / "progress.json").write_text(said)
     assert read_signs(task.log, task.run_dir).job == ""
     assert standing(config, Answer()).state in ("running", "lost?")
 
@@ -146,7 +144,36 @@ def test_a_job_that_the_scheduler_does_not_know_may_be_lost(config, task):
     begin(task)
     progress(task)
     assert standing(config, slurm()).state == "lost?"
-    assert standing(config, Answer("lsf", {"17_3": JobState("17_3", "UNKWN")})).state == "lost?"
+    begin(task, job="lsf 17[3]")
+    assert standing(config, Answer("lsf", {"17[3]": JobState("17[3]", "UNKWN")})).why == "the host is out of contact"
+
+
+def test_a_number_means_nothing_to_another_scheduler(config, task):
+    begin(task, job="lsf 17[3]")
+    progress(task)
+    assert standing(config, slurm()).state == "running", "Slurm was never asked to run it"
+    assert standing(config, slurm(JobState("17[3]", "FAILED"))).state == "running"
+
+
+def test_what_goes_on_by_hand_is_told_in_place_of_what_an_older_log_says(config, task):
+    begin(task, more="10:00:01 I ended after 1.0 s: out of time\nout of time: step 7\n")
+    os.utime(task.log, (1000.0, 1000.0))
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "job": None, "started": 2000.0}
+    progress(task, **mine)
+    one = standing(config, Answer())
+    assert (one.state, one.signs.host, one.signs.ended) == ("running", socket.gethostname(), "")
+    progress(task, **mine, state="stopped")
+    assert standing(config, Answer()).state == "stopped"
+    progress(task, **mine | {"started": 900.0})
+    assert standing(config, Answer()).state == "stopped", "the log is the later"
+
+
+@pytest.mark.parametrize(("state", "expected"), [("stopped", "stopped"), ("done", "waiting"), ("running", "failed")])
+def test_a_run_by_hand_that_ended_says_how(config, task, state, expected):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    progress(task, host=socket.gethostname(), job=None, pid=process.pid, state=state)
+    assert standing(config, Answer()).state == expected
 
 
 def test_a_scheduler_that_does_not_answer_makes_nobody_lost(config, task):
@@ -213,31 +240,6 @@ def test_a_job_that_waits_in_the_queue(config, tmp_path, monkeypatch):
 # --- the command
 
 
-SWEEP = """
-labels: {representations: [embedding, from_scratch, old], amounts: [S1, 50%], seeds: [0]}
-rivals: {old: {enc_dec: {points: 12}}}
-"""
-
-
-@pytest.mark.parametrize("more", ["", SWEEP], ids=["plain", "sweep"])
-def test_tasks_are_the_jobs_of_the_dag(in_house, house, more):
-    """Rule by rule as many as Snakemake would run, with the logs that it would write."""
-    (house / "configs/tiny.yaml").write_text(TINY.read_text() + more)
-    done = in_house("snakemake", "-n", "-p", "--configfile", "configs/tiny.yaml")
-    assert done.returncode == 0, done.stderr
-    commands = re.findall(r"python -m codebase \S+ --config .* 2> \S+", done.stdout + done.stderr)
-    expected = tasks(read_config(house / "configs/tiny.yaml"))
-    assert sorted(command.rpartition(" 2> ")[2] for command in commands) == sorted(str(task.log) for task in expected)
-    for task in expected:
-        assert any(command.endswith(f" 2> {task.log}") and str(task.output) in command for command in commands)
-
-
-def test_a_run_that_uses_the_data_of_another_has_no_jobs_for_them():
-    config = read_config(TINY, ["data_from=results/other"])
-    assert not {"synthesize", "backgrounds", "index", "crops"} & {task.rule for task in tasks(config)}
-    assert Paths(config).crops(1).parts[:2] == ("results", "other")
-
-
 def test_json_and_exit_codes(config, task, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(show, "ask", lambda *_: slurm())
     run = config.results / config.name
@@ -253,36 +255,3 @@ def test_json_and_exit_codes(config, task, tmp_path, monkeypatch, capsys):
     found = json.loads(text[text.rindex("\n{") :])
     (job,) = (job for job in found["jobs"] if job["rule"] == "train_enc_dec")
     assert (job["state"], job["step"], job["job"], job["losses"]) == ("lost?", 340, "17_3", {"loss": 0.25})
-
-
-def test_a_run_of_an_older_schema_does_not_hide_the_others(config, tmp_path, monkeypatch, capsys):
-    from codebase.config import to_yaml
-
-    monkeypatch.setattr(show, "ask", lambda *_: slurm())
-    for name, text in (("new", to_yaml(config)), ("old", "name: old\nenc_dec: {gone: 1}\n")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.yaml").write_text(text)
-    assert show.status(None, [], as_json=False, watch_s=None, results=tmp_path) == 0
-    said = capsys.readouterr().out
-    assert f"0 of {len(tasks(config))} done" in said
-    assert "not of this version of the schema" in said
-
-
-def test_no_run_at_all(tmp_path):
-    with pytest.raises(DataError, match="There is no run yet"):
-        show.status(None, [], as_json=False, watch_s=None, results=tmp_path)
-    with pytest.raises(DataError, match="This folder is no run"):
-        show.status(tmp_path, [], as_json=False, watch_s=None, results=tmp_path)
-
-
-def test_on_a_login_node_it_needs_no_heavy_library(tmp_path):
-    script = "import sys; from codebase.cli import main; main(['status', 'configs/mini.yaml']); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert not set(done.stdout.split()) & {"torch", "numpy", "h5py", "scipy", "cv2", "numba", "snakemake"}
-
-
-def test_by_process_with_overrides():
-    done = run_in(REPOSITORY, "codebase", "status", "configs/mini.yaml", "name=never", "pose.name=p2")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("results/never: 0 of ")

@@ -19,9 +19,10 @@ def test_answers_of_slurm_and_lsf():
     assert parse_bjobs("No unfinished job found") is None
 
 
+AWAY = "Unable to contact slurm controller (connect failure)"
 WORDS = {
-    "waiting": ("PENDING", "PEND"), "running": ("COMPLETING", "RUN", "SSUSP"), "done": ("COMPLETED", "DONE"),
-    "failed": ("TIMEOUT", "NODE_FAIL", "EXIT"), "lost": ("UNKWN",),
+    "waiting": ("PENDING", "PEND", "WAIT", "PROV"), "running": ("COMPLETING", "RUN", "SSUSP"),
+    "done": ("COMPLETED", "DONE"), "failed": ("TIMEOUT", "NODE_FAIL", "EXIT"), "lost": ("UNKWN",),
 }  # fmt: skip
 
 
@@ -37,6 +38,29 @@ def test_a_scheduler_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(scheduler, "TIMEOUT_S", 0.5)
     answer = scheduler.ask(["1"])
     assert (answer.known, answer.trouble) == ({}, "squeue did not answer within 0 s")
+
+
+@pytest.mark.parametrize(
+    ("said", "trouble"),
+    [
+        ("slurm_load_jobs error: Invalid job id specified", ""),
+        (f"slurm_load_jobs error: {AWAY}", f"scontrol: slurm_load_jobs error: {AWAY}"),
+    ],
+)
+def test_a_controller_that_is_away_has_forgotten_nobody(said, trouble, tmp_path, monkeypatch):
+    """squeue still answered, of the jobs that run; how another ended was not to be had."""
+    tool(tmp_path, "squeue", "true")
+    tool(tmp_path, "scontrol", f"echo '{said}' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert scheduler.ask(["17"]) == Answer("slurm", {}, trouble)
+    tool(tmp_path, "sacct", "echo '17|COMPLETED|0:0|n1'")
+    assert scheduler.ask(["17"]) == Answer("slurm", {"17": JobState("17", "COMPLETED", "n1", 0)})
+
+
+def test_an_answer_in_another_encoding_is_an_answer(tmp_path, monkeypatch):
+    tool(tmp_path, "squeue", r"printf '17|17|RUNNING|n0|cl\351|/a\n'")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert scheduler.ask().known["17"].word == "RUNNING"
 
 
 @pytest.mark.parametrize(
