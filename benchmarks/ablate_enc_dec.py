@@ -14,11 +14,9 @@ rows; the test rows tell what the chosen ones are worth.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,28 +25,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from codebase.config import Config, EncDecConfig, read_config, validate_config
-from codebase.data.embeddings import read_embeddings
-from codebase.data.index import read_index
+from benchmarks.command import configured
+from benchmarks.runs import codes_of, enc_dec_of, joints, store_of, trained_pose
+from benchmarks.tables import cell, markdown
+from benchmarks.variants import BASE, ablation_parser, in_words, slug
+from codebase.config import Config, EncDecConfig, validate_config
 from codebase.data.latents import latents_of, mirrored_of
 from codebase.data.store import CropStore
 from codebase.files import read_json, write_json, write_text
-from codebase.models import encoder_decoder, pose
 from codebase.models.encoder_decoder import EncoderDecoder
-from codebase.models.pose import PoseNet, pose_of
+from codebase.models.pose import PoseNet
 from codebase.models.pose2018 import PoseMlp2018
 from codebase.paths import Paths
-from codebase.processes import limit_threads
 from codebase.stages import embed, train_enc_dec, train_pose
-from codebase.training.disentangle import Codes, disentanglement
+from codebase.training.disentangle import Codes, Shown, another_instant, disentanglement
 from codebase.training.pose_figures import pose_figures
-from codebase.training.precision import pick_device, place
-from codebase.training.state import load_checkpoint
 from codebase.training.view_errors import measure, ordered_pairs
 
-BASE = "as configured"
 # from the most promising on
 CANDIDATES: dict[str, dict[str, Any]] = {
     "some colours by themselves": {"colour_spots": 6},
@@ -82,32 +76,30 @@ WITHOUT = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {BASE: {}} | CANDIDATES | TAKEN_AWAY | WITHOUT
 POSE_SEEDS = 2
+MEASURED = 2  # counts up where `measured` tells more or something else
 # of the table: key, heading, digits, factor
 COLUMNS = (
     ("val/gain_db", "val gain, dB", 2, 1),
     ("val/n_mpjpe_mm", "val N-MPJPE", 1, 1),
     ("val/pa_mpjpe_mm", "val PA-MPJPE", 1, 1),
     ("test/gain_db", "test gain, dB", 2, 1),
+    ("test/dressed_gain_db", "looks of another instant, dB", 2, 1),
     ("test/n_mpjpe_mm", "test N-MPJPE", 1, 1),
     ("test/pa_mpjpe_mm", "test PA-MPJPE", 1, 1),
     ("test/representation/subject_from_l_3d", "subject from L_3d, %", 0, 100),
+    ("test/representation/pose_from_l_app_n_mpjpe_mm", "pose from L_app", 1, 1),
     ("val/representation/colour_l_3d_shift", "colour shifts L_3d by", 3, 1),
     ("val/representation/colour_pose_moved_mm", "and the pose by, mm", 1, 1),
 )
+# the columns that a mean pose has a figure in, and where that stands
+MEAN_POSE = {f"{split}/n_mpjpe_mm": f"{split}/mean_pose_n_mpjpe_mm" for split in ("val", "test")} | {
+    "test/representation/pose_from_l_app_n_mpjpe_mm": "test/representation/pose_from_mean_n_mpjpe_mm"
+}
 log = logging.getLogger("posemill.ablate_enc_dec")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--results", type=Path, help="folder, default {root}/ablate_enc_dec")
-    options = parser.parse_intermixed_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    config = read_config(options.config, options.overrides)
-    limit_threads(config.runtime.threads)
+    config, options = configured(ablation_parser(__doc__, VARIANTS, "ablate_enc_dec"))
     folder = options.results or Paths(config).root / "ablate_enc_dec"
     for seed in options.seeds:
         for name in options.only:
@@ -127,11 +119,6 @@ def variant(config: Config, name: str, seed: int, folder: Path) -> Config | None
     return validate_config(Config, config.model_dump() | own, where=name)
 
 
-def slug(name: str) -> str:
-    """A variant's name as a folder's."""
-    return re.sub(r"[^A-Za-z0-9.]+", "_", name)
-
-
 @dataclass(frozen=True)
 class Split:
     """A split's crops, the latents of its rows, and L_3d of their mirror images."""
@@ -143,9 +130,7 @@ class Split:
     @classmethod
     def load(cls, config: Config, name: str) -> Split:
         """Of a run that has embedded."""
-        paths, subjects = Paths(config), getattr(config.split, name).subjects
-        store = CropStore([paths.crops(s) for s in subjects], read_index(paths.index(name)).key)
-        found = [read_embeddings(paths.embeddings(s)) for s in subjects]
+        store, found = store_of(config, name), codes_of(config, name)
         return cls(store, Codes(*latents_of(found, store.key)), mirrored_of(found, store.key))
 
 
@@ -157,6 +142,7 @@ def digest(config: Config) -> str:
     parts += [
         str(Paths(config).data_root.resolve()),
         POSE_SEEDS,
+        MEASURED,
         train_enc_dec.VERSION,
         embed.VERSION,
         train_pose.VERSION,
@@ -173,9 +159,7 @@ def run(config: Config) -> dict[str, float]:
     train(config)
     trained_s = time.monotonic() - begun
     nets = [pose_net(config, seed) for seed in range(POSE_SEEDS)]
-    checkpoint = load_checkpoint(Paths(config).checkpoint("enc_dec"))
-    net = encoder_decoder.restore(checkpoint.config, checkpoint.model, int(checkpoint.extra["crop_size"]))
-    net = place(net, pick_device(config.runtime.device))
+    net = enc_dec_of(config, Paths(config).checkpoint("enc_dec"))
     found = {"seconds_enc_dec": trained_s}
     for name in ("val", "test"):
         figures = measured(net, nets, Split.load(config, name), config.enc_dec.validation_pairs)
@@ -204,14 +188,7 @@ def pose_net(config: Config, seed: int) -> tuple[PoseNet | PoseMlp2018, np.ndarr
     """A pose network of a seed of its own, and the mean pose of the labelled rows, mm."""
     section = config.pose.model_dump() | {"seed": seed, "name": f"pose_seed{seed}"}
     config = validate_config(Config, config.model_dump() | {"pose": section}, where="pose")
-    paths = Paths(config)
-    subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
-    train_pose.run(
-        config, index_train=paths.index("train"), index_val=paths.index("val"),
-        embeddings=[paths.embeddings(s) for s in subjects], output=paths.checkpoint("pose"),
-    )  # fmt: skip
-    found = load_checkpoint(paths.checkpoint("pose"))
-    return pose.restore(found.config, found.part("pose")), found.extra["mean_joints_im_mm"].numpy()
+    return trained_pose(config, Paths(config).checkpoint("pose"))
 
 
 @torch.inference_mode()
@@ -219,8 +196,12 @@ def measured(
     net: EncoderDecoder, nets: Sequence[tuple[PoseNet | PoseMlp2018, np.ndarray]], split: Split, most_pairs: int
 ) -> dict[str, float]:
     """Figures of one split: novel views, poses (the mean over networks) and disentanglement."""
-    views = measure(net, split.store, *ordered_pairs(split.store, most_pairs)).summary()
-    found = views | {"gain_db": views["psnr_foreground_db"] - views["psnr_background_only_db"]}
+    pairs = ordered_pairs(split.store, most_pairs)
+    found = measure(net, split.store, *pairs).summary()
+    room = found["psnr_background_only_db"]
+    looks = another_instant(Shown.of(split.store))[pairs[0]]
+    dressed = measure(net, split.store, *pairs, looks=looks).summary()
+    found |= {"gain_db": found["psnr_foreground_db"] - room, "dressed_gain_db": dressed["psnr_foreground_db"] - room}
     known = np.isfinite(split.store.joints_im_mm).all(axis=(1, 2))
     target = split.store.joints_im_mm[known].astype(np.float64)
     latents = [torch.from_numpy(each[known]) for each in (split.codes.L_3d, split.mirrored)]
@@ -231,14 +212,8 @@ def measured(
     return found | disentanglement(net, split.store, codes=split.codes, pose=lambda points: plain(nets[0][0], points))
 
 
-def joints(net: PoseNet | PoseMlp2018, points: Tensor, mirrored: Tensor) -> np.ndarray:
-    """Joints from L_3d, mm, root-centred, im frame, as the stage predict finds them."""
-    batches = zip(points.split(1024), mirrored.split(1024), strict=True)
-    return np.concatenate([pose_of(net, *batch).numpy() for batch in batches])
-
-
 def plain(net: PoseNet | PoseMlp2018, points: np.ndarray) -> np.ndarray:
-    """The same without the mirror image."""
+    """Joints from L_3d as `joints` finds them, without the mirror image."""
     return np.concatenate([net(part).numpy() for part in torch.from_numpy(points).split(1024)])
 
 
@@ -261,25 +236,15 @@ def report(config: Config, folder: Path, seeds: Sequence[int]) -> str:
 
 def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """A row a variant: what it changes, and means over seeds, with their deviation where there are several."""
-    lines = [f"| variant | changed | {' | '.join(heading for _, heading, *_ in COLUMNS)} |"]
-    lines.append("|---" * (len(COLUMNS) + 2) + "|")
+    rows = []
     for mean in (runs[0] for runs in list(found.values())[:1]):  # the same for all: of the labels alone
-        shown = {f"{split}/n_mpjpe_mm": mean[f"{split}/mean_pose_n_mpjpe_mm"] for split in ("val", "test")}
-        cells = [cell([shown[key]], digits, 1) if key in shown else "" for key, _, digits, _ in COLUMNS]
-        lines.append(f"| the mean pose |  | {' | '.join(cells)} |")
+        known = {key: mean[instead] for key, instead in MEAN_POSE.items() if instead in mean}
+        cells = [cell([known[key]], digits) if key in known else "" for key, _, digits, _ in COLUMNS]
+        rows.append(["the mean pose", "", *cells])
     for name, runs in found.items():
-        changes = ", ".join(f"{key} {value}" for key, value in VARIANTS[name].items())
         cells = [cell([run[key] for run in runs if key in run], digits, factor) for key, _, digits, factor in COLUMNS]
-        lines.append(f"| {name} | {changes} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def cell(values: Sequence[float], digits: int, factor: float) -> str:
-    """A mean, and the deviation; nothing where nothing was measured."""
-    if not values:
-        return ""
-    spread = f" ± {factor * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{factor * np.mean(values):.{digits}f}{spread}"
+        rows.append([name, in_words(VARIANTS[name]), *cells])
+    return markdown(["variant", "changed", *(heading for _, heading, *_ in COLUMNS)], rows)
 
 
 if __name__ == "__main__":

@@ -14,19 +14,18 @@ error after each correction. Settings are chosen on the validation rows; the tes
 
 from __future__ import annotations
 
-import argparse
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablate_enc_dec import BASE, cell, slug
+from benchmarks.command import configured
 from benchmarks.hmr_runs import Bench
-from codebase.config import Config, read_config, validate_config
+from benchmarks.tables import cell, markdown
+from benchmarks.variants import BASE, ablation_parser, in_words, slug
+from codebase.config import Config, validate_config
 from codebase.files import read_json, write_json, write_text
 from codebase.paths import Paths
-from codebase.processes import limit_threads
 
 
 @dataclass(frozen=True)
@@ -96,18 +95,10 @@ SPLITS = ("val", "test")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--results", type=Path, help="folder, default {root}/ablate_hmr")
+    parser = ablation_parser(__doc__, VARIANTS, "ablate_hmr")
     parser.add_argument("--enc-dec", type=Path, help="checkpoint for hmr.start: enc_dec, default the run's own")
     parser.add_argument("--prior", type=Path, help="checkpoint for hmr.prior_weight, default the run's own")
-    options = parser.parse_intermixed_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    config = read_config(options.config, options.overrides)
-    limit_threads(config.runtime.threads)
+    config, options = configured(parser)
     folder, bench = options.results or Paths(config).root / "ablate_hmr", Bench(config, options.prior, options.enc_dec)
     for seed in options.seeds:
         for name in options.only:
@@ -161,33 +152,25 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """A row a variant: what it changes, and means over seeds, with their deviation where there are several."""
     shown = [(f"{split}/{key}", f"{split} {heading}", digits) for split in SPLITS for key, heading, digits in COLUMNS]
     heads = ["variant", "changed", *(heading for _, heading, _ in shown), "core minutes"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for runs in list(found.values())[:1]:  # the same for all, of the training bodies alone
         known = [(f"{split}/mean_body/{key}", digits) for split in SPLITS for key, _, digits in COLUMNS]
-        cells = [cell([runs[0][key]], digits, 1) for key, digits in known]
-        lines.append(f"| the mean body |  | {' | '.join(cells)} |  |")
+        rows.append(["the mean body", "", *(cell([runs[0][key]], digits) for key, digits in known), ""])
     for name, runs in found.items():
-        changed = ", ".join(f"{key} {value}" for key, value in VARIANTS[name].items())
-        cells = [cell([run[key] for run in runs], digits, 1) for key, _, digits in shown]
-        lines.append(f"| {name} | {changed} | {' | '.join(cells)} | {_minutes(runs)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _minutes(runs: Sequence[Mapping[str, Any]]) -> str:
-    return cell([run["cpu_minutes"] for run in runs], 1, 1)
+        cells = [cell([run[key] for run in runs], digits) for key, _, digits in shown]
+        rows.append([name, in_words(VARIANTS[name]), *cells, cell([run["cpu_minutes"] for run in runs], 1)])
+    return markdown(heads, rows)
 
 
 def corrections(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """A row a variant: the PVE on validation after each correction, mm."""
     counts = [_count(run) for runs in found.values() for run in runs]
     numbers = range(1, max(counts, default=0) + 1)
-    heads = [f"val PVE after {number}" for number in numbers]
-    lines = [f"| variant | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    rows = []
     for name, runs in found.items():
         keys = [f"val/pve_mm/iteration_{number}" for number in numbers]
-        cells = [cell([run[key] for run in runs if key in run], 1, 1) for key in keys]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([name, *(cell([run[key] for run in runs if key in run], 1) for key in keys)])
+    return markdown(["variant", *(f"val PVE after {number}" for number in numbers)], rows)
 
 
 def _count(run: Mapping[str, Any]) -> int:

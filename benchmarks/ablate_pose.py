@@ -13,27 +13,25 @@ deviation between seeds. Settings are chosen on the validation rows; the test ro
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.ablate_enc_dec import BASE, cell, joints, slug
-from codebase.config import Config, read_config, validate_config
-from codebase.data.embeddings import read_embeddings
+from benchmarks.command import configured
+from benchmarks.runs import codes_of, joints, trained_pose
+from benchmarks.tables import cell, markdown
+from benchmarks.variants import BASE, ablation_parser, in_words, slug
+from codebase.config import Config, validate_config
 from codebase.data.index import read_index
 from codebase.files import write_json, write_text
 from codebase.models import pose
 from codebase.paths import Paths
-from codebase.processes import limit_threads
 from codebase.stages import train_pose
 from codebase.training.pose_figures import pose_figures
-from codebase.training.state import load_checkpoint
 
 # the network of BASE, whose poses are not averaged with those of the mirror image
 ONE_IMAGE = "as configured, the image alone"
@@ -42,17 +40,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     BASE: {},
     ONE_IMAGE: {},
     "no mirrored labels": {"mirror": 0.0},
-    "no turns": {"turn": False},
     "no noise": {"noise": 0.0},
-    "noise 0.3": {"noise": 0.3},
-    "noise 1.2": {"noise": 1.2},
+    "noise 0.8": {"noise": 0.8},
+    "noise 1.6": {"noise": 1.6},
     "no dropout": {"dropout": 0.0},
+    "dropout 0.4": {"dropout": 0.4},
+    "no turns": {"turn": 0.0},
+    "all turned": {"turn": 1.0},
+    "two networks": {"members": 2},
     "one network": {"members": 1},
     "one hidden layer": {"layers": 1},
     "squared error": {"loss": "squares"},
-    "none of these": {"mirror": 0.0, "turn": False, "noise": 0.0, "dropout": 0.0, "members": 1},
+    "none of these": {"mirror": 0.0, "turn": 0.0, "noise": 0.0, "dropout": 0.0, "members": 1},
     "layers of 2018": _PAPERS | {"targets": "pose"},
-    "network of 2019": _PAPERS | {"mirror": 0.0, "turn": False, "noise": 0.0, "weight_decay": 0.0},
+    "network of 2019": _PAPERS | {"mirror": 0.0, "turn": 0.0, "noise": 0.0, "weight_decay": 0.0},
 }
 SPLITS = ("val", "test")
 # of the table: key, heading
@@ -62,16 +63,7 @@ log = logging.getLogger("posemill.ablate_pose")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--results", type=Path, help="folder, default {root}/ablate_pose")
-    options = parser.parse_intermixed_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    config = read_config(options.config, options.overrides)
-    limit_threads(config.runtime.threads)
+    config, options = configured(ablation_parser(__doc__, VARIANTS, "ablate_pose", seeds=(0, 1, 2)))
     folder = options.results or Paths(config).root / "ablate_pose"
     rows = {name: known_rows(config, name) for name in SPLITS}
     found: dict[str, list[dict[str, float]]] = {}
@@ -80,7 +72,8 @@ def main() -> None:
             changed = variant(config, name, seed)
             if changed is None:
                 continue
-            net, mean_mm = trained(changed, folder)
+            output = folder / changed.pose.name / f"model_{changed.pose.steps}.pt"
+            net, mean_mm = trained_pose(changed, output)
             if name == ONE_IMAGE:
                 net.mirrors = False
             figures = {f"{split}/{k}": v for split in SPLITS for k, v in measured(net, mean_mm, rows[split]).items()}
@@ -104,25 +97,9 @@ def variant(config: Config, name: str, seed: int) -> Config | None:
 
 def known_rows(config: Config, name: str) -> dict[str, Tensor]:
     """The rows of a split whose poses are known: see train_pose.rows_of."""
-    paths, subjects = Paths(config), getattr(config.split, name).subjects
-    rows = train_pose.rows_of(
-        [read_embeddings(paths.embeddings(s)) for s in subjects], read_index(paths.index(name)).key
-    )
+    rows = train_pose.rows_of(codes_of(config, name), read_index(Paths(config).index(name)).key)
     known = torch.from_numpy(train_pose.known(rows))
     return {key: values[known] for key, values in rows.items()}
-
-
-def trained(config: Config, folder: Path) -> tuple[pose.PoseNet | pose.PoseMlp2018, np.ndarray]:
-    """The pose network of a config, trained unless it is there, and the mean pose of its labelled rows, mm."""
-    paths = Paths(config)
-    subjects = sorted({*config.split.train.subjects, *config.split.val.subjects})
-    output = folder / config.pose.name / f"model_{config.pose.steps}.pt"
-    train_pose.run(
-        config, index_train=paths.index("train"), index_val=paths.index("val"),
-        embeddings=[paths.embeddings(s) for s in subjects], output=output,
-    )  # fmt: skip
-    found = load_checkpoint(output)
-    return pose.restore(found.config, found.part("pose")), found.extra["mean_joints_im_mm"].numpy()
 
 
 @torch.inference_mode()
@@ -133,16 +110,14 @@ def measured(net: pose.PoseNet | pose.PoseMlp2018, mean_mm: np.ndarray, rows: Ma
 
 def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """A row a variant: what it changes, and means over seeds, with their deviation where there are several."""
-    headings = [f"{split} {heading}" for split in SPLITS for _, heading in COLUMNS]
-    lines = [f"| variant | changed | {' | '.join(headings)} |", "|---" * (len(headings) + 2) + "|"]
+    headings, rows = [f"{split} {heading}" for split in SPLITS for _, heading in COLUMNS], []
     for name, runs in found.items():
         if name == BASE:
-            means = [cell([run[f"{split}/{MEAN_POSE}"] for run in runs[:1]], 1, 1) for split in SPLITS]
-            lines.append(f"| the mean pose |  | {means[0]} |  |  | {means[1]} |  |  |")
-        changes = ", ".join(f"{key} {value}" for key, value in VARIANTS[name].items())
-        cells = [cell([run[f"{split}/{key}"] for run in runs], 1, 1) for split in SPLITS for key, _ in COLUMNS]
-        lines.append(f"| {name} | {changes} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            means = [cell([run[f"{split}/{MEAN_POSE}"] for run in runs[:1]], 1) for split in SPLITS]
+            rows.append(["the mean pose", "", means[0], "", "", means[1], "", ""])
+        cells = [cell([run[f"{split}/{key}"] for run in runs], 1) for split in SPLITS for key, _ in COLUMNS]
+        rows.append([name, in_words(VARIANTS[name]), *cells])
+    return markdown(["variant", "changed", *headings], rows)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ between seeds. Settings are chosen by the validation rows; the test rows are wha
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -21,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.command import config_parser, configured
+from benchmarks.tables import cell, markdown
 from codebase import metrics
 from codebase.body.model import BodyLayer, load_body
-from codebase.cli import limit_threads
-from codebase.config import Config, read_config, validate_config
+from codebase.config import Config, validate_config
 from codebase.data.batches import in_turn
 from codebase.data.bodies import Bodies, bodies_in_im
 from codebase.data.embeddings import read_embeddings
@@ -53,18 +53,12 @@ log = logging.getLogger("posemill.ablate_smpl")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser = config_parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--prior", type=Path, help="checkpoint of another prior than the run's own")
     parser.add_argument("--output", type=Path, help="folder, default {root}/ablate_smpl")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    config = read_config(options.config, options.overrides)
-    limit_threads(config.runtime.threads)
-    torch.set_num_threads(config.runtime.threads)
+    config, options = configured(parser)
     bench = Bench(config, options.prior)
     folder = options.output or Paths(config).root / "ablate_smpl"
     found = {
@@ -194,25 +188,21 @@ def measured(found: Bodies, judged: Judged, layer: BodyLayer) -> dict[str, float
 def table(found: dict[tuple[str, int], dict[str, float]], baseline: dict[str, float]) -> str:
     """A row a variant and split: means over seeds, with the deviation between seeds."""
     names = list(dict.fromkeys(name for name, _ in found))
-    lines = [f"| split | variant | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    rows = []
     for split_name in ("val", "test"):
         cells = [_number(key, [baseline], split_name) for key in COLUMNS]
-        lines.append(f"| {split_name} | mean body in the mean pose | {' | '.join(cells)} |")
+        rows.append([split_name, "mean body in the mean pose", *cells])
         for name in names:
             runs = [figures for (other, _), figures in found.items() if other == name]
             cells = [_number(key, runs, split_name) for key in COLUMNS]
-            lines.append(f"| {split_name} | {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            rows.append([split_name, name, *cells])
+    return markdown(["split", "variant", *COLUMNS.values()], rows)
 
 
 def _number(key: str, runs: list[dict[str, float]], split_name: str) -> str:
     """The mean of a figure over runs, and its deviation; nothing where no row has it."""
     values = [run[f"{split_name}/{key}"] for run in runs if f"{split_name}/{key}" in run]
-    if not values:
-        return ""
-    digits = 3 if key.endswith("iou") else 1
-    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
+    return cell(values, 3 if key.endswith("iou") else 1)
 
 
 if __name__ == "__main__":

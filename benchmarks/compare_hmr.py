@@ -21,22 +21,20 @@ beside those from images (bodies of S1 alone, and of all labelled subjects).
 
 from __future__ import annotations
 
-import argparse
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.ablate_enc_dec import cell
+from benchmarks.command import config_parser, configured
 from benchmarks.hmr_runs import Bench
-from codebase.config import Config, read_config, validate_config
+from benchmarks.tables import cell, markdown
+from codebase.config import Config, validate_config
 from codebase.config.base import apply_overrides, read_mapping
 from codebase.errors import ConfigError
 from codebase.files import read_json, write_json, write_text
 from codebase.paths import Paths
-from codebase.processes import limit_threads
 
 PRESETS = Path(__file__).resolve().parent.parent / "configs" / "presets"
 
@@ -79,9 +77,7 @@ EMBEDDING = "smpl on embeddings, joints of S1 and masks of all"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser = config_parser(__doc__)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[], metavar="VARIANT.key=value", dest="settings")
@@ -89,10 +85,7 @@ def main() -> None:
     parser.add_argument("--prior", type=Path, help="checkpoint for hmr.prior_weight, default the run's own")
     parser.add_argument("--enc-dec", type=Path, help="checkpoint for hmr.start: enc_dec, default the run's own")
     parser.add_argument("--embedding", type=Path, help="folder of benchmarks.ablate_smpl, default {root}/ablate_smpl")
-    options = parser.parse_intermixed_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    config = read_config(options.config, options.overrides)
-    limit_threads(config.runtime.threads)
+    config, options = configured(parser)
     folder = options.output or Paths(config).root / "compare_hmr"
     settings, bench = parse_settings(options.settings), Bench(config, options.prior, options.enc_dec)
     for seed in options.seeds:
@@ -143,25 +136,24 @@ def report(folder: Path, seeds: Sequence[int], embedding: Path) -> str:
 def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """A row a split and variant: means over seeds with their deviation, and what its training took."""
     heads = ["split", "variant", "seeds", "steps x images", "core minutes", *(heading for _, heading, _ in COLUMNS)]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for split in ("val", "test"):
         for runs in list(found.values())[:1]:
-            lines.append(_row([split, "the mean body for everybody", "", "", ""], runs[:1], f"{split}/mean_body"))
+            rows.append(_row([split, "the mean body for everybody", "", "", ""], runs[:1], f"{split}/mean_body"))
         for name, runs in found.items():
-            took = cell([run["cpu_minutes"] for run in runs], 1, 1)
+            took = cell([run["cpu_minutes"] for run in runs], 1)
             size = ", ".join(dict.fromkeys(f"{run['steps']} x {run['batch']}" for run in runs))
-            lines.append(_row([split, VARIANTS[name].words, str(len(runs)), size, took], runs, split))
-    return "\n".join(lines) + "\n"
+            rows.append(_row([split, VARIANTS[name].words, str(len(runs)), size, took], runs, split))
+    return markdown(heads, rows)
 
 
-def _row(begin: Sequence[str], runs: Sequence[Mapping[str, Any]], prefix: str) -> str:
+def _row(begin: Sequence[str], runs: Sequence[Mapping[str, Any]], prefix: str) -> list[str]:
     corrected = not prefix.endswith("/mean_body")
     known = [
         [run[f"{prefix}/{key}"] for run in runs if f"{prefix}/{key}" in run and (corrected or "iteration" not in key)]
         for key, *_ in COLUMNS
     ]
-    cells = [cell(values, digits, 1) for values, (*_, digits) in zip(known, COLUMNS, strict=True)]
-    return f"| {' | '.join([*begin, *cells])} |"
+    return [*begin, *(cell(values, digits) for values, (*_, digits) in zip(known, COLUMNS, strict=True))]
 
 
 def mean(runs: Sequence[Mapping[str, Any]], key: str) -> float:
@@ -187,14 +179,14 @@ def claims(found: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "v2v_l2_
 def labels_table(found: Mapping[str, Sequence[Mapping[str, Any]]], from_embeddings: Sequence[Mapping[str, Any]]) -> str:
     """Test errors of bodies from images and from embeddings, by what is labelled."""
     heads = {key: heading for key, heading, _ in COLUMNS if key in SHARED}
-    rows = {EMBEDDING: from_embeddings}
-    rows |= {VARIANTS[name].words: found[name] for name in ("v2_S1", "v2_scratch", "v2") if name in found}
-    lines = [f"| bodies from | seeds | {' | '.join(heads.values())} |", "|---" * (len(heads) + 2) + "|"]
-    for words, runs in rows.items():
-        if runs:
-            cells = [cell([run[f"test/{key}"] for run in runs], 1, 1) for key in heads]
-            lines.append(f"| {words} | {len(runs)} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    known = {EMBEDDING: from_embeddings}
+    known |= {VARIANTS[name].words: found[name] for name in ("v2_S1", "v2_scratch", "v2") if name in found}
+    rows = [
+        [words, str(len(runs)), *(cell([run[f"test/{key}"] for run in runs], 1) for key in heads)]
+        for words, runs in known.items()
+        if runs
+    ]
+    return markdown(["bodies from", "seeds", *heads.values()], rows)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,13 @@ import torch
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
+from benchmarks.command import log_to_terminal, use_threads
+from benchmarks.runs import store_of
+from benchmarks.tables import markdown
 from codebase.body.arrays import load_body
 from codebase.config import Config, read_config
 from codebase.data.batches import in_turn
 from codebase.data.human36m import read_frame
-from codebase.data.index import read_index
 from codebase.data.lens import Lens, cut_straight
 from codebase.data.resample import after_reduction, reduction
 from codebase.data.store import CropStore
@@ -39,7 +41,6 @@ from codebase.errors import DataError, UserError
 from codebase.files import write_json, write_text
 from codebase.models.encoder_decoder import restore
 from codebase.paths import Paths
-from codebase.processes import limit_threads
 from codebase.stages._representation import pose_of
 from codebase.synthetic.capture import Session, Take, film, open_session, perform, with_what_hangs
 from codebase.synthetic.variations import in_clothes_of, in_light
@@ -84,17 +85,15 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="of all configs")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log_to_terminal()
     configs = [read_config(path, options.set) for path in options.configs]
-    limit_threads(configs[0].runtime.threads)
-    torch.set_num_threads(configs[0].runtime.threads)
-    paths = Paths(configs[0])
-    store = CropStore([paths.crops(s) for s in configs[0].split.test.subjects], read_index(paths.index("test")).key)
+    use_threads(configs[0].runtime.threads)
+    store = store_of(configs[0], "test")
     begun = time.monotonic()
     rendered = render(configs[0], store, options.sequences, WARDROBE[: options.outfits])
     frames = len(rendered.rows) * (2 + options.outfits)
     log.info("%d frames rendered in %.0f s", frames, time.monotonic() - begun)
-    folder = options.output or paths.root / "disentangle"
+    folder = options.output or Paths(configs[0]).root / "disentangle"
     cv2_write(folder / "pairs.png", sheet(rendered))
     found = {name: figures(config, store, rendered) for name, config in zip(columns(configs), configs, strict=True)}
     write_json(folder / "figures.json", found)
@@ -248,12 +247,12 @@ def outfits(dressed: dict[int, Codes], shown: Shown) -> dict[str, float]:
 def table(found: dict[str, dict[str, float]]) -> str:
     """Markdown: a row a figure, a column a representation."""
     names = list(dict.fromkeys(name for values in found.values() for name in values))
-    lines = [f"| figure | {' | '.join(found)} |", f"|---|{'---|' * len(found)}"]
+    rows = []
     for name in names:
         digits = 1 if name.endswith("_mm") else 3
         cells = (f"{values[name]:.{digits}f}" if name in values else "" for values in found.values())
-        lines.append(f"| {name.removeprefix(PREFIX)} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([name.removeprefix(PREFIX), *cells])
+    return markdown(["figure", *found], rows)
 
 
 def sheet(rendered: Rendered, count: int = 8) -> UInt8[ndarray, "height width 3"]:

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.command import use_threads
 from codebase.config import Config, read_config
 from codebase.data.store import CropStore
 from codebase.paths import Paths
-from codebase.processes import limit_threads
 from codebase.stages import embed
 from codebase.training.encoders import load_enc_dec
 from codebase.training.novel_views import as_image
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     config = read_config(options.config, options.set)
-    limit_threads(config.runtime.threads)
+    use_threads(config.runtime.threads)
     paths = Paths(config)
     subject = options.subject or config.split.test.subjects[0]
     crops, checkpoint = paths.crops(subject), paths.checkpoint("enc_dec")

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from benchmarks.runs import store_of
 from codebase import metrics
 from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config
 from codebase.data.batches import CropStore, in_turn
 from codebase.data.bodies import Bodies, bodies_in_im
-from codebase.data.index import read_index
 from codebase.files import read_json, write_json
 from codebase.models.hmr import Hmr, bodies_of, restore
 from codebase.paths import Paths
@@ -46,8 +46,7 @@ class Judged:
     @classmethod
     def load(cls, paths: Paths, name: str) -> Judged:
         """Of a run that has crops and true bodies."""
-        subjects = getattr(paths.config.split, name).subjects
-        store = CropStore([paths.crops(s) for s in subjects], read_index(paths.index(name)).key)
+        store, subjects = store_of(paths.config, name), getattr(paths.config.split, name).subjects
         return cls(store, *bodies_in_im([paths.truth(s) for s in subjects], store.columns, store.R_world_im))
 
 

@@ -16,23 +16,24 @@ Prints the table; with --output writes hmr_speed.md and hmr_speed.json there.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.command import use_threads
+from benchmarks.tables import markdown
+from benchmarks.timing import finished, medians
 from codebase.body.arrays import BodyArrays, load_body
 from codebase.config import EncDecConfig, HmrConfig, hmr_network, read_config
 from codebase.files import write_json, write_text
 from codebase.models.hmr import Hmr, build
-from codebase.processes import limit_threads
 from codebase.training import optim
 from codebase.training.hmr_lesson import Lesson, prepare_images
 from codebase.training.precision import autocast, has_bf16, pick_device
@@ -72,8 +73,7 @@ def main() -> None:
     for name, default in (("threads", 1), ("size", 96), ("batch", 32), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    limit_threads(options.threads)
-    torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     config, device = read_config(options.config), pick_device(options.device)
     body = load_body(config.dataset.body)
     rig = Rig(config.hmr, body, device, options.size, options.batch, options.rounds, timer(device, options.threads))
@@ -92,13 +92,8 @@ def main() -> None:
 def timer(device: torch.device, threads: int) -> Callable[[], float]:
     """Seconds: of the processor where one thread computes, else by the clock, all work of a GPU done."""
     if device.type == "cuda":
-        return _finished
+        return finished
     return time.process_time if threads == 1 else time.perf_counter
-
-
-def _finished() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def section_of(section: HmrConfig, backbone: str, enc_dec: EncDecConfig | None = None, **changes: object) -> HmrConfig:
@@ -220,32 +215,19 @@ def noise(count: int, size: int, device: torch.device) -> dict[str, Tensor]:
     return {name: value.to(device) for name, value in found.items()}
 
 
-def medians(ways: Mapping[str, Callable[[], object]], clock: Callable[[], float], rounds: int) -> dict[str, float]:
-    """Median ms of each way, in turns; the first turn warms up."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + 1):
-        for name, way in ways.items():
-            begun = clock()
-            way()
-            took = clock() - begun
-            if turn:
-                spent[name].append(1000 * took)
-    return {name: statistics.median(values) for name, values in spent.items()}
-
-
 def table(found: Sequence[Cost], size: int, batch: int) -> str:
     """A row an encoder."""
     forwards, steps = (list(getattr(found[0], name)) for name in ("forward_ms", "step_ms"))
     heads = ["backbone", "encoder, M parameters", "with regressor", f"GFLOP at {QUOTED_PX} px", f"at {size} px"]
     heads += [f"forward, {name.replace(', ', ', batch ')}" for name in forwards]
     heads += [f"step of {batch}, {name}" for name in steps]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for one in found:
-        cells: list[Any] = [one.backbone, f"{one.encoder_million:.2f}", f"{one.million:.2f}"]
+        cells = [one.backbone, f"{one.encoder_million:.2f}", f"{one.million:.2f}"]
         cells += [f"{one.gflop_quoted:.2f}", f"{one.gflop:.2f}"]
         cells += [f"{one.forward_ms[name]:.1f}" for name in forwards] + [f"{one.step_ms[name]:.0f}" for name in steps]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return markdown(heads, rows)
 
 
 if __name__ == "__main__":

@@ -20,25 +20,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.ablate_enc_dec import cell, joints
 from benchmarks.ablate_smpl import judged_split, measured
+from benchmarks.command import config_parser, configured
+from benchmarks.runs import codes_of, enc_dec_of, joints, store_of
+from benchmarks.tables import cell, markdown
 from codebase.body.model import BodyLayer, load_body
-from codebase.config import Config, read_config, validate_config
+from codebase.config import Config, validate_config
 from codebase.data.batches import in_turn
 from codebase.data.bodies import Bodies
-from codebase.data.embeddings import Embeddings, read_embeddings
-from codebase.data.index import read_index
 from codebase.data.latents import latents_of, mirrored_of
-from codebase.data.store import CropStore
 from codebase.errors import ConfigError
 from codebase.files import write_json, write_text
-from codebase.models import encoder_decoder, pose, smpl
+from codebase.models import pose, smpl
 from codebase.paths import Paths
-from codebase.processes import limit_threads
 from codebase.stages import backgrounds, crops, embed, index, synthesize
 from codebase.training.encoders import require_same_encoder
 from codebase.training.pose_figures import pose_figures
-from codebase.training.precision import pick_device, place
 from codebase.training.state import load_checkpoint
 from codebase.training.view_errors import measure, ordered_pairs
 
@@ -60,9 +57,7 @@ log = logging.getLogger("posemill.new_people")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser = config_parser(__doc__)
     parser.add_argument("--people", type=int, nargs=2, default=(31, 42), metavar=("FIRST", "LAST"))
     parser.add_argument(
         "--acts", type=int, nargs="+", default=[2, 4, 6, 9, 14], help="of one alone the empty room shows the person"
@@ -73,11 +68,7 @@ def main() -> None:
     parser.add_argument("--pose", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--smpl", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--results", type=Path, metavar="DIR")
-    options = parser.parse_intermixed_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    run = read_config(options.config, options.overrides)
-    limit_threads(run.runtime.threads)
-    torch.set_num_threads(run.runtime.threads)
+    run, options = configured(parser)
     paths, first_last = Paths(run), tuple(options.people)
     encoder = options.enc_dec or paths.checkpoint("enc_dec")
     config = strangers(run, first_last, options, load_checkpoint(encoder).digest)
@@ -141,23 +132,9 @@ def embedded(config: Config, checkpoint: Path) -> None:
         embed.run(config, checkpoint=checkpoint, crops=paths.crops(subject), output=paths.embeddings(subject))
 
 
-def people_store(config: Config) -> CropStore:
-    """The crops of all of them."""
-    paths = Paths(config)
-    return CropStore([paths.crops(s) for s in config.split.test.subjects], read_index(paths.index("test")).key)
-
-
-def people_codes(config: Config) -> list[Embeddings]:
-    """The embeddings of all of them."""
-    return [read_embeddings(Paths(config).embeddings(s)) for s in config.split.test.subjects]
-
-
 def views(config: Config, file: Path) -> dict[str, list[float]]:
     """How well the encoder-decoder paints them from other cameras."""
-    checkpoint = load_checkpoint(file)
-    net = encoder_decoder.restore(checkpoint.config, checkpoint.model, int(checkpoint.extra["crop_size"]))
-    net = place(net, pick_device(config.runtime.device))
-    store = people_store(config)
+    net, store = enc_dec_of(config, file), store_of(config, "test")
     found = measure(net, store, *ordered_pairs(store, config.enc_dec.validation_pairs)).summary()
     return {"gain_db": [found["psnr_foreground_db"] - found["psnr_background_only_db"]]}
 
@@ -169,8 +146,7 @@ def poses(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
     Raises:
         DataError: one learned from embeddings of another encoder.
     """
-    store = people_store(config)
-    codes = people_codes(config)
+    store, codes = store_of(config, "test"), codes_of(config, "test")
     latents = [torch.from_numpy(each) for each in (latents_of(codes, store.key)[0], mirrored_of(codes, store.key))]
     found: dict[str, list[float]] = {}
     for file in files:
@@ -196,7 +172,7 @@ def bodies(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for file in files:
         checkpoint = load_checkpoint(file)
-        require_same_encoder(checkpoint, file, people_codes(config))
+        require_same_encoder(checkpoint, file, codes_of(config, "test"))
         head, turns = smpl.restore(checkpoint.config, checkpoint.part("smpl")), in_turn(judged.rows, CHUNK)
         rotmats, betas = smpl.split(torch.cat([smpl.body_of(head, *(each[rows] for each in codes)) for rows in turns]))
         figures = measured(Bodies(betas.numpy(), rotmats.numpy()), judged, layer)
@@ -210,12 +186,12 @@ def bodies(config: Config, files: Sequence[Path]) -> dict[str, list[float]]:
 
 def table(found: dict[str, list[float]]) -> str:
     """A row a figure: the mean over networks, their deviation where there are several, and their number."""
-    lines = ["| people by whom nothing was chosen | figure | networks |", "|---|---|---|"]
-    for key, heading, digits in ROWS:
-        values = found.get(key, [])
-        if values:
-            lines.append(f"| {heading} | {cell(values, digits, 1)} | {len(values)} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [heading, cell(values, digits), str(len(values))]
+        for key, heading, digits in ROWS
+        if (values := found.get(key, []))
+    ]
+    return markdown(["people by whom nothing was chosen", "figure", "networks"], rows)
 
 
 if __name__ == "__main__":

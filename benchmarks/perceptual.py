@@ -11,7 +11,6 @@ there is a GPU. Pixels are noise, and a ResNet has random weights here: of time 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.timing import finished, medians
 from codebase.config import EncDecConfig, read_config
 from codebase.models.encoder_decoder import build
 from codebase.models.perceptual import Lite0Features, PerceptualLoss, ResNetFeatures
@@ -43,13 +43,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = pick_device("auto")
+    clock = finished if device.type == "cuda" else time.process_time
     formats = ["fp32", *(["bf16"] if has_bf16(device) else [])]
     print(f"{options.images} images, {options.threads} threads, {device}; ms a step, median of {options.rounds}")
     section = read_config(options.config).enc_dec
     for size in options.sizes:
         for name in formats:
             asked = section.model_copy(update={"precision": name})
-            spent = time_all(ways(asked, size, options.images, device), options.rounds)
+            learning = {way: backward_of(loss) for way, loss in ways(asked, size, options.images, device).items()}
+            spent = medians(learning, clock, options.rounds)
             print(f"{size} px, {name}: " + ", ".join(f"{way} {ms:.1f}" for way, ms in spent.items()), flush=True)
 
 
@@ -90,19 +92,9 @@ def noise(size: int, pairs: int, device: torch.device) -> dict[str, Tensor]:
     return {name: value.to(device) for name, value in found.items()}
 
 
-def time_all(ways: dict[str, Callable[[], Tensor]], rounds: int) -> dict[str, float]:
-    """Median ms of each way forward and backward, in turns."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-    for turn in range(rounds + 1):  # the first warms up
-        for name, way in ways.items():
-            begun = clock()
-            way().backward()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn:
-                spent[name].append(1000 * (clock() - begun))
-    return {name: statistics.median(values) for name, values in spent.items()}
+def backward_of(loss: Callable[[], Tensor]) -> Callable[[], None]:
+    """A loss forward and backward."""
+    return lambda: loss().backward()
 
 
 if __name__ == "__main__":

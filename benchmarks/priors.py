@@ -10,13 +10,13 @@ learned from the same ways of breaking, of other poses; the mixtures and the GAN
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 from typing import Any
 
-from codebase.cli import limit_threads
-from codebase.config import Config, read_config, validate_config
+from benchmarks.command import config_parser, configured
+from benchmarks.tables import line, markdown
+from codebase.config import Config, validate_config
 from codebase.models.implausible import SHAPE, WAYS
 from codebase.paths import Paths
 from codebase.stages import train_prior
@@ -37,22 +37,17 @@ COLUMNS = ("auc", "tpr_at_1_percent_fpr", "tpr_at_5_percent_fpr", "log_loss", *(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser = config_parser(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--output", type=Path, help="folder, default {root}/priors")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING)
-    config = read_config(options.config, options.overrides)
-    limit_threads(config.runtime.threads)
+    config, options = configured(parser, logging.WARNING)
     folder = options.output or Paths(config).root / "priors"
     heads = [name.replace("tpr_at_", "TPR at ").replace("_percent_fpr", " %").replace("_", " ") for name in COLUMNS]
-    print(f"| prior | {' | '.join(heads)} |\n|{'---|' * (len(COLUMNS) + 1)}")
+    print(markdown(["prior", *heads], []), end="")
     for kind in options.kinds:
         found = trained(config, kind, folder / kind)
         cells = [f"{found[name]:.3f}" for name in (f"prior/{column}" for column in COLUMNS)]
-        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+        print(line([kind, *cells]), flush=True)
 
 
 def trained(config: Config, kind: str, folder: Path) -> dict[str, float]:

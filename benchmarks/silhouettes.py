@@ -21,7 +21,7 @@ from codebase.metrics import iou
 from codebase.render.backends import backend
 from codebase.render.raster import Pinhole, rasterise
 from codebase.render.silhouette import silhouette
-from tests.silhouettes import Scene, before_camera, free_body, posed_body
+from tests.silhouettes import Scene, before_camera, free_body, posed_body, skew
 
 BATCH = 16
 LINES = (1, 3, None, 15)
@@ -183,12 +183,6 @@ def fits(count: int = 8, side: int = 64) -> None:
             after = iou(masks(values | leaves).numpy() > 0.5, target.numpy() > 0.5)
         print(f"{name:28s} {steps} steps: IoU {before:.3f} -> mean {after.mean():.3f}, least {after.min():.3f}; "
               f"{1000 * spent:.0f} ms a step of {count}, body layer included")  # fmt: skip
-
-
-def skew(axis_angle: torch.Tensor) -> torch.Tensor:
-    x, y, z = axis_angle.unbind(-1)
-    nil = torch.zeros_like(x)
-    return torch.stack([nil, -z, y, z, nil, -x, -y, x, nil], dim=-1).view(-1, 3, 3)
 
 
 def difference(drawn: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

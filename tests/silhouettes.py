@@ -83,6 +83,13 @@ def posed_body(seed: int, *, strength: float = 0.3) -> tuple[np.ndarray, np.ndar
     return turn.apply(points - points.mean(axis=0)), np.ascontiguousarray(body.faces, np.int32)
 
 
+def skew(axis_angle: torch.Tensor) -> torch.Tensor:
+    """Matrices whose exponentials are the rotations."""
+    x, y, z = axis_angle.unbind(-1)
+    nil = torch.zeros_like(x)
+    return torch.stack([nil, -z, y, z, nil, -x, -y, x, nil], dim=-1).view(-1, 3, 3)
+
+
 def sphere(rows: int = 14, sides: int = 18, bumps: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
     """A closed, bumpy, not symmetric body about the origin, radius about 1, and its faces, all turned one way."""
     polar = np.linspace(0, np.pi, rows)[1:-1, None]

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from numpy import ndarray
+from torch import Tensor
 
 from codebase.data.batches import in_turn, runs
 from codebase.data.store import CropStore
 from codebase.metrics import masked_mse, psnr_db
-from codebase.models.encoder_decoder import EncoderDecoder
+from codebase.models.encoder_decoder import EncoderDecoder, rotate
 from codebase.training.novel_views import as_image
 from codebase.training.precision import autocast
 
@@ -63,18 +64,32 @@ Painted = Float32[ndarray, "b size size 3"]
 
 @torch.no_grad()
 def paint(
-    net: EncoderDecoder, store: CropStore, source: Int64[ndarray, " b"], target: Int64[ndarray, " b"], *, precision: str
+    net: EncoderDecoder,
+    store: CropStore,
+    source: Int64[ndarray, " b"],
+    target: Int64[ndarray, " b"],
+    *,
+    precision: str,
+    looks: Int64[ndarray, " b"] | None = None,
 ) -> Painted:
-    """Novel views of rows `source` from the cameras of rows `target`, RGB in [0, 1]. The net is in eval mode."""
+    """Novel views of rows `source` from the cameras of rows `target`, RGB in [0, 1]. The net is in eval mode.
+
+    With `looks` they have the appearance that these rows show.
+    """
     device = next(net.parameters()).device
-    seen = store.gather(source, ("image", "background", "R_world_im"))
-    wanted = store.gather(target, ("background", "R_world_im"))
-    rotation = (wanted["R_world_im"] @ seen["R_world_im"].transpose(1, 2)).to(device)
+
+    def take(rows: ndarray, *names: str) -> list[Tensor]:
+        return [pixels.to(device) for pixels in store.gather(rows, names).values()]
+
+    (before,), (after, behind) = take(source, "R_world_im"), take(target, "R_world_im", "background")
     with autocast(precision, device):  # type: ignore[arg-type]
-        shown, empty, behind = (
-            as_image(pixels.to(device)) for pixels in (seen["image"], seen["background"], wanted["background"])
+        latent, *others = (
+            net.encoder(*map(as_image, take(rows, "image", "background")))
+            for rows in (source, looks)
+            if rows is not None
         )
-        image = net(shown, empty, rotation, behind).image
+        points = rotate(latent.points, after @ before.transpose(1, 2))
+        image = net.decoder(points, [latent, *others][-1].appearance, as_image(behind)).image
     return image.permute(0, 2, 3, 1).clamp(0, 1).float().cpu().numpy()
 
 
@@ -84,19 +99,22 @@ def measure(
     source: Int64[ndarray, " n"],
     target: Int64[ndarray, " n"],
     *,
+    looks: Int64[ndarray, " n"] | None = None,
     precision: str = "auto",
     batch_size: int = 128,
 ) -> PairErrors:
-    """Errors of novel views of pairs of rows; the net is in eval mode."""
-    found = np.concatenate(list(_errors(net, store, source, target, precision, batch_size)), axis=1)
+    """Errors of novel views of pairs of rows, whose appearance is that of rows `looks`; the net is in eval mode."""
+    found = np.concatenate(list(_errors(net, store, source, target, looks, precision, batch_size)), axis=1)
     return PairErrors(*found.astype(np.float32))
 
 
 def _errors(
-    net: EncoderDecoder, store: CropStore, source: ndarray, target: ndarray, precision: str, batch_size: int
-) -> Iterator[ndarray]:
+    net: EncoderDecoder, store: CropStore, source: ndarray, target: ndarray, looks: ndarray | None, precision: str,
+    batch_size: int,
+) -> Iterator[ndarray]:  # fmt: skip
     for turn in in_turn(np.arange(len(source)), batch_size):
-        painted = paint(net, store, source[turn], target[turn], precision=precision)
+        dressed_as = None if looks is None else looks[turn]
+        painted = paint(net, store, source[turn], target[turn], precision=precision, looks=dressed_as)
         truth = store.gather(target[turn], ("image", "background", "mask"))
         seen, empty = (truth[name].numpy().astype(np.float32) / 255 for name in ("image", "background"))
         mask = truth["mask"].numpy() >= FOREGROUND

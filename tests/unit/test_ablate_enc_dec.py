@@ -94,7 +94,8 @@ def test_each_variant_is_trained_and_measured_once(tmp_path, monkeypatch, capsys
 
 def test_the_table_tells_means_and_deviations_between_seeds():
     mean = {"val/mean_pose_n_mpjpe_mm": 213.0, "test/mean_pose_n_mpjpe_mm": 204.0}
+    mean |= {"test/representation/pose_from_mean_n_mpjpe_mm": 198.0}
     runs = [mean | {"val/gain_db": 5.0, "val/n_mpjpe_mm": 150.0}, mean | {"val/gain_db": 6.0, "val/n_mpjpe_mm": 140.0}]
     lines = ablation.table({"a third view": runs}).splitlines()
-    assert lines[2].startswith("| the mean pose |  |  | 213.0 |  |  | 204.0 |")
+    assert lines[2].startswith("| the mean pose |  |  | 213.0 |  |  |  | 204.0 |  |  | 198.0 |")
     assert lines[3].startswith("| a third view | views 3 | 5.50 ± 0.71 | 145.0 ± 7.1 |  |")

@@ -25,10 +25,10 @@ from codebase.data.indexing import build
 from codebase.data.scan import scan
 from codebase.errors import UserError
 from codebase.paths import Paths
-from codebase.stages import extract
 from codebase.training.lock import RunLock
 from tests.doors.people import render
 from tests.doors.rigs import DIST, HEIGHT, WIDTH, Y_UP, film, rig_camera, write_rig
+from tests.official.runs import run
 
 EYE = np.eye(3).tolist()
 K = [[500, 0, 320], [0, 501, 240], [0, 0, 1]]
@@ -54,12 +54,6 @@ def config_of(folder, source, *, cameras=(1, 2, 3), **keys):
         "split": {"train": {"subjects": (1,)}, "val": {"subjects": (1,)}, "test": {"subjects": (8,)}},
         "extract": {"door": "rig", "source": source, **keys},
     })  # fmt: skip
-
-
-def run(config, subject=1):
-    output = Paths(config).extracted(subject)
-    extract.run(config, subject=subject, output=output)
-    return json.loads(output.read_text())
 
 
 def left_out_of_the_index(config):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 
@@ -22,8 +21,9 @@ from codebase.data.human36m import Folder, list_frames, read_frame, read_meta
 from codebase.errors import DataError, UserError
 from codebase.geometry import project, world_to_camera
 from codebase.paths import Paths
-from codebase.stages import check, extract
+from codebase.stages import check
 from tests.doors import packagings
+from tests.official.runs import run
 from tests.official.writer import number_of, write_official
 
 
@@ -43,12 +43,6 @@ def config_of(folder, source, door, **keys):
                   "test": {"subjects": (8,), "every": every}},
         "extract": {"door": door, "source": source, **keys},
     })  # fmt: skip
-
-
-def run(config, subject=1):
-    output = Paths(config).extracted(subject)
-    extract.run(config, subject=subject, output=output)
-    return json.loads(output.read_text())
 
 
 def reasons(content):

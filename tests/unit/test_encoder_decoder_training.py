@@ -11,7 +11,7 @@ from codebase.data.store import CropStore
 from codebase.models.encoder_decoder import EncoderDecoder
 from codebase.training import losses, optim
 from codebase.training.novel_views import as_image, learn_step, make_pairs, paint_pairs
-from codebase.training.view_errors import measure, ordered_pairs
+from codebase.training.view_errors import measure, ordered_pairs, paint
 
 NET = {
     "encoder_blocks": (1, 1, 1), "encoder_widths": (8, 16, 16), "decoder_widths": (16, 8, 8), "points": 8,
@@ -124,6 +124,23 @@ def test_errors_of_novel_views():
     assert found.summary()["psnr_background_only_db"] == pytest.approx(
         -10 * np.log10(found.background_only).mean(), rel=1e-4
     )
+
+
+def test_a_view_has_the_looks_of_the_rows_asked_for():
+    rows = {name: value for name, value in batch(4).items() if not name.startswith(("target_", "partner_"))}
+    store, net = Store(rows, [0, 0, 1, 1]), EncoderDecoder(EncDecConfig(**NET), 16).eval()
+    source, target, looks = np.array([0, 2]), np.array([1, 3]), np.array([2, 1])
+    own, dressed, same = (paint(net, store, source, target, precision="fp32", looks=r) for r in (None, looks, source))
+    np.testing.assert_array_equal(own, same)
+    assert np.abs(own - dressed).max() > 1e-3
+    image, background = (as_image(rows[name]) for name in ("image", "background"))
+    with torch.no_grad():
+        L_3d, L_app = net.encoder(image[:1], background[:1]).points, net.encoder(image[2:3], background[2:3]).appearance
+        turned = L_3d @ (rows["R_world_im"][1] @ rows["R_world_im"][0].T).T
+        wanted = net.decoder(turned, L_app, background[1:2]).image[0].permute(1, 2, 0).clamp(0, 1)
+    np.testing.assert_allclose(dressed[0], wanted, atol=1e-5)
+    found = measure(net, store, source, target, looks=looks, precision="fp32", batch_size=1)
+    assert found.everywhere[0] == pytest.approx(np.square(wanted.numpy() - image[1].permute(1, 2, 0).numpy()).mean())
 
 
 def test_disagreement_is_blind_to_scale():

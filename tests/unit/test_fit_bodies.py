@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from codebase.errors import DataError
 from codebase.fitting.fitter import Fitter
 from codebase.fitting.normal import Normal
-from codebase.fitting.points import UNKNOWNS, Points, Pose
+from codebase.fitting.points import UNKNOWNS, Pose
 from codebase.fitting.prior import PosePrior, coordinates, right_inverse
 from codebase.fitting.solve import Fit, Guess, Losses
 from codebase.fitting.start import LENGTHS, least_turn, start_betas, start_pose, twist
@@ -22,26 +22,10 @@ from codebase.skeleton import H36M
 from codebase.synthetic.motion import sample_poses
 from tests.posed import BETAS, BODY, SECTION, millimetres, nudged, performed, pve_mm, random_pose
 
+pytest_plugins = ["tests.fit_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
 LIMBS = [("left_hip", "left_knee"), ("right_knee", "right_foot"), ("left_shoulder", "left_elbow"),
          ("right_elbow", "right_wrist")]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def points():
-    return Points(BODY)
-
-
-@pytest.fixture(scope="module")
-def prior():
-    return PosePrior.of(sample_poses(600, 7, BODY.joint_shape_map[0]), 2)
 
 
 @pytest.fixture(scope="module")

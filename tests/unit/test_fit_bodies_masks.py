@@ -16,35 +16,17 @@ from codebase.fitting.contours import Contours, expected_cloth
 from codebase.fitting.fitter import Fitter
 from codebase.fitting.normal import Normal
 from codebase.fitting.points import Points
-from codebase.fitting.prior import PosePrior
 from codebase.fitting.solve import Guess
 from codebase.fitting.tracks import Camera, Track
 from codebase.fitting.windows import Windows, outside, read_windows
 from codebase.geometry import distort, world_to_camera
 from codebase.render.raster import Pinhole, rasterise
-from codebase.synthetic.motion import sample_poses
 from tests.posed import BODY, SECTION, millimetres, nudged, performed, pve_mm
 from tests.trees import camera
 
+pytest_plugins = ["tests.fit_fixtures"]
+pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 160
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def points():
-    return Points(BODY)
-
-
-@pytest.fixture(scope="module")
-def prior():
-    return PosePrior.of(sample_poses(600, 7, BODY.joint_shape_map[0]), 2)
 
 
 def filmed(root, pose, joints_m, *, numbers=(1, 2, 3)):

@@ -9,7 +9,6 @@ import logging
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from codebase.body.model import BodyLayer, load_body
 from codebase.data.bodies import bodies_in_im
@@ -22,6 +21,7 @@ from codebase.stages._fit_figures import fit_figures
 from codebase.synthetic.motion import sample_poses
 from tests.people import BODY, make_people
 
+pytest_plugins = ["tests.fit_fixtures"]
 SECTION = {"masks": False, "iterations": 6, "count": 300, "parts": 1, "smooth_rad": 0.0}
 
 
@@ -31,15 +31,13 @@ def people(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """One prior for all runs of the stage, and one thread."""
-    before, threads = fit_bodies.pose_prior, torch.get_num_threads()
+def _quick(one_thread):
+    """One prior for all runs of the stage."""
+    before = fit_bodies.pose_prior
     prior = PosePrior.of(sample_poses(300, 7, load_body(BODY).joint_shape_map[0]), 1)
     fit_bodies.pose_prior = lambda *_, **__: prior
-    torch.set_num_threads(1)
     yield
     fit_bodies.pose_prior = before
-    torch.set_num_threads(threads)
 
 
 def indices(people):

@@ -13,7 +13,7 @@ from codebase.metrics import iou
 from codebase.render.overlay import draw_mesh
 from codebase.render.raster import Pinhole, rasterise
 from codebase.render.silhouette import silhouette
-from tests.silhouettes import Scene, before_camera, free_body, posed_body, sphere
+from tests.silhouettes import Scene, before_camera, free_body, posed_body, skew, sphere
 
 SIZE = (48, 64)
 F, C = torch.tensor([[70.0, 72.0]]), torch.tensor([[31.3, 23.8]])
@@ -149,7 +149,7 @@ def test_gradient_reaches_the_body(wanted: str) -> None:
     size, f_px, c_px = (72, 64), np.array([130.0, 131.0]), np.array([31.2, 36.1])
 
     def vertices(values: dict) -> torch.Tensor:
-        rotations = torch.linalg.matrix_exp(_skew(values["pose"]))
+        rotations = torch.linalg.matrix_exp(skew(values["pose"]))
         return layer.vertices(values["betas"][None], rotations[None])[0] @ flip.T + values["place"]
 
     leaves = {name: value.clone().requires_grad_() for name, value in start.items()}
@@ -163,12 +163,6 @@ def test_gradient_reaches_the_body(wanted: str) -> None:
         for sign in (1, -1)
     )
     assert float(2 * step.norm() * slope.norm()) == pytest.approx(ahead - behind, rel=0.05)
-
-
-def _skew(axis_angle: torch.Tensor) -> torch.Tensor:
-    x, y, z = axis_angle.unbind(-1)
-    nil = torch.zeros_like(x)
-    return torch.stack([nil, -z, y, z, nil, -x, -y, x, nil], dim=-1).view(-1, 3, 3)
 
 
 def test_outlines_inside_the_silhouette_do_not_pull() -> None:
