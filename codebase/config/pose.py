@@ -26,9 +26,14 @@ class PoseConfig(TrainConfig):
     )
     hidden: PositiveInt = Field(1024, description="width of the network")
     layers: PositiveInt = Field(2, description="hidden layers")
-    dropout: float = Field(0.3, ge=0, lt=1)
-    members: PositiveInt = Field(2, description="networks whose poses are averaged")
-    turn: bool = Field(True, description="augmentation: embedding and pose turned together about the vertical")
+    dropout: float = Field(0.2, ge=0, lt=1)
+    members: PositiveInt = Field(1, description="networks whose poses are averaged")
+    turn: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="augmentation: share of samples turned, embedding and pose together, about the world's vertical",
+    )
     mirror: float = Field(
         0.5,
         ge=0,
@@ -36,7 +41,7 @@ class PoseConfig(TrainConfig):
         description="augmentation: share of samples mirrored, by L_3d of the mirrored image; unless 0 the pose is that "
         "of an image and of its mirror image, averaged",
     )
-    noise: NonNegativeFloat = Field(0.3, description="augmentation: noise on the embedding, relative to its size")
+    noise: NonNegativeFloat = Field(1.2, description="augmentation: noise on the embedding, relative to its size")
     targets: Literal["pose", "coordinates", "mm"] = Field(
         "pose",
         description="what the network learns: poses less their mean, over one deviation; each coordinate over its own; "

@@ -140,9 +140,10 @@ def augment(batch: Batch, config: PoseConfig) -> tuple[Tensor, Tensor]:
         points = torch.where(chosen, batch["L_3d_mirrored"], points)
         target = torch.where(chosen, mirror_joints(target), target)
         world = torch.where(chosen, mirror_rotations(world), world)
-    if config.turn:
-        angle = (team().rand(len(points)) * 2 * math.pi).to(points.device)
-        rotation = vertical_turns(world, angle)
+    if config.turn > 0:
+        chosen = team().rand(len(points)) < config.turn
+        angle = torch.where(chosen, team().rand(len(points)) * 2 * math.pi, 0)
+        rotation = vertical_turns(world, angle.to(points.device))
         points, target = rotate(points, rotation), rotate(target, rotation)
     if config.noise > 0:
         size = team().average(points.square().mean(dim=(0, 2), keepdim=True)).sqrt()

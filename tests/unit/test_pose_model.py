@@ -35,12 +35,12 @@ def test_turns_are_about_the_worlds_vertical():
 def test_embedding_and_target_turn_together():
     batch = {"L_3d": torch.randn(8, 17, 3), "R_world_im": rotations(8)}
     batch["joints_im_mm"] = 1000 * batch["L_3d"]
-    points, target = augment(batch, PoseConfig(turn=True, noise=0.0, mirror=0.0))
+    points, target = augment(batch, PoseConfig(turn=1.0, noise=0.0, mirror=0.0))
     torch.testing.assert_close(1000 * points, target, atol=1e-2, rtol=1e-4)
     assert (points - batch["L_3d"]).abs().mean() > 0.1
-    still, _ = augment(batch, PoseConfig(turn=False, noise=0.0, mirror=0.0))
+    still, _ = augment(batch, PoseConfig(turn=0.0, noise=0.0, mirror=0.0))
     assert torch.equal(still, batch["L_3d"])
-    noisy, _ = augment(batch, PoseConfig(turn=False, noise=0.5, mirror=0.0))
+    noisy, _ = augment(batch, PoseConfig(turn=0.0, noise=0.5, mirror=0.0))
     assert (noisy - still).square().mean().sqrt() == pytest.approx(0.5 * still.square().mean().sqrt().item(), rel=0.2)
 
 
@@ -50,11 +50,11 @@ def test_mirrored_samples_are_samples_of_a_mirrored_world():
     batch = {"L_3d": torch.randn(200, 17, 3), "R_world_im": rotations(200)}
     batch["joints_im_mm"] = 1000 * batch["L_3d"]
     batch["L_3d_mirrored"] = mirror_joints(batch["L_3d"])
-    points, target = augment(batch, PoseConfig(turn=True, noise=0.0, mirror=1.0))
+    points, target = augment(batch, PoseConfig(turn=1.0, noise=0.0, mirror=1.0))
     torch.testing.assert_close(1000 * points, target, atol=1e-2, rtol=1e-4)
     up = batch["R_world_im"][:, :, 2:] * torch.tensor([-1.0, 1.0, 1.0])[:, None]
     torch.testing.assert_close(target @ up, 1000 * batch["L_3d_mirrored"] @ up, atol=2e-2, rtol=1e-4)
-    points, _ = augment(batch, PoseConfig(turn=False, noise=0.0, mirror=0.5))
+    points, _ = augment(batch, PoseConfig(turn=0.0, noise=0.0, mirror=0.5))
     mirrored = (points == batch["L_3d_mirrored"]).all(dim=2).all(dim=1)
     assert 60 < mirrored.sum() < 140
     assert torch.equal(points[~mirrored], batch["L_3d"][~mirrored])
@@ -69,7 +69,7 @@ def test_processes_turn_and_mirror_their_shares_as_one_would(monkeypatch):
         crew.generator = torch.Generator().manual_seed(5)
         monkeypatch.setattr(team, "_team", crew)
         share = {name: crew.mine(rows) for name, rows in batch.items()}
-        return augment(share, PoseConfig(turn=True, noise=0.0, mirror=0.5))
+        return augment(share, PoseConfig(turn=1.0, noise=0.0, mirror=0.5))
 
     whole, parts = augmented(0, 1), [augmented(rank, 2) for rank in range(2)]
     for one, shares in zip(whole, zip(*parts, strict=True), strict=True):
@@ -146,6 +146,9 @@ def test_restoring():
 def test_angles_cover_the_circle():
     batch = {"L_3d": torch.tensor([[[1.0, 0, 0]]]).repeat(400, 1, 1), "joints_im_mm": torch.zeros(400, 17, 3)}
     batch["R_world_im"] = torch.eye(3).expand(400, 3, 3)
-    points, _ = augment(batch, PoseConfig(turn=True, noise=0.0, mirror=0.0))
+    points, _ = augment(batch, PoseConfig(turn=1.0, noise=0.0, mirror=0.0))
     angle = torch.atan2(points[:, 0, 1], points[:, 0, 0])
     assert all(((angle > low) & (angle < low + math.pi / 2)).float().mean() > 0.15 for low in (-math.pi, -1.6, 0, 1.5))
+    points, _ = augment(batch, PoseConfig(turn=0.5, noise=0.0, mirror=0.0))
+    still = (points == batch["L_3d"]).all(dim=2).all(dim=1)
+    assert 140 < still.sum() < 260, "half of the samples turn"
