@@ -32,6 +32,7 @@ def load(*names: str, over: dict | None = None) -> Config:
 PROTOCOLS = (None, "presets/protocol1", "presets/protocol2")
 LABELS = (None, "presets/s1_labels")
 QUICK = (None, "presets/quick")
+SWEEP = "presets/label_sweep"
 NETWORKS = (
     None, "presets/eth2021", "presets/gaggi2019", "presets/rhodin2018", "presets/rhodin2018_resnet50", "presets/v2",
 )  # fmt: skip
@@ -58,7 +59,17 @@ def test_every_combination_loads_over_h36m(names, over):
 
 def test_all_presets_are_in_the_test():
     there = {f"presets/{path.stem}" for path in (CONFIGS / "presets").glob("*.yaml")}
-    assert there == set(filter(None, (*PROTOCOLS, *LABELS, *NETWORKS, *QUICK)))
+    assert there == {*filter(None, (*PROTOCOLS, *LABELS, *NETWORKS, *QUICK)), SWEEP}
+
+
+def test_the_label_sweep_runs_where_it_is_asked_for():
+    """Thirteen hours of a core: whoever runs `small` has not asked for them."""
+    assert not load("small").labels.representations
+    swept = load("small", SWEEP)
+    assert set(swept.labels.representations) == {"embedding", "fine_tuned", "from_scratch", "imagenet", *swept.rivals}
+    assert {key: getattr(swept, key) for key in ("enc_dec", "pose", "split")} == {
+        key: getattr(load("small"), key) for key in ("enc_dec", "pose", "split")
+    }
 
 
 def test_frames_that_are_not_extracted_are_refused():
