@@ -1,4 +1,4 @@
-"""Claim: the stage embed runs at the speed of its encoder: reading crops and writing files cost next to nothing.
+"""Claim: the stage embed runs at the speed of its encoder: reading crops and writing files add little.
 
     python -m benchmarks.embed CONFIG [--set key=value ...] [--subject 9] [--repeats 3]
 

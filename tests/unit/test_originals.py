@@ -137,6 +137,7 @@ def test_presets_ask_for_what_the_originals_did(name):
         0,
     )
     assert (pose.learning_rate, pose.hidden, pose.layers, pose.dropout) == (1e-3, 2048, 2, 0.5)
+    assert (enc_dec.precision, pose.precision) == ("fp32", "fp32")
     assert enc_dec.perceptual == "resnet18"
     gaggi = name == "gaggi2019"
     assert enc_dec.batches == ("gaggi2019" if gaggi else "rhodin2018")
