@@ -40,7 +40,8 @@ class LabelsConfig(Section):
     representations: tuple[str, ...] = Field(
         (),
         description="embedding (frozen), fine_tuned (its encoder taught on), from_scratch (the same encoder, random), "
-        "imagenet (a ResNet that starts from image_pose.backbone_weights), and names of `rivals`; empty: no sweep",
+        "imagenet (the network of image_pose.backbone, which starts from ImageNet's weights), and names of `rivals`; "
+        "empty: no sweep",
     )
     amounts: tuple[str, ...] = Field(
         ("S1", "S1+S5", "S1+S5+S6", "all", "1%", "5%", "10%", "50%"),
