@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from codebase.config import EncDecConfig
+from codebase.config.enc_dec import Network
 from codebase.errors import DataError
 from codebase.models.resnet import SHAPES, read_published
 from codebase.provenance import file_digest
-from codebase.published import encoder_file
+from codebase.published import TORCHVISION, encoder_file
 
 _KEY = "enc_dec.encoder_weights"
 
@@ -25,12 +26,12 @@ def begin_encoder(encoder: nn.Module, section: EncDecConfig) -> str:
     path = encoder_file(section)
     if path is None:
         return f"random weights ({_KEY} is null)"
-    said = load_body(encoder.get_submodule("body"), path)
+    said = load_body(encoder.get_submodule("body"), path, network=section.network)
     rest = sorted({name.partition(".")[0] for name, _ in encoder.named_parameters()} - {"body"})
     return f"{said}; random: {', '.join(rest) or 'nothing'}"
 
 
-def load_body(body: nn.Module, path: Path, *, random: tuple[str, ...] = ()) -> str:
+def load_body(body: nn.Module, path: Path, *, random: tuple[str, ...] = (), network: Network = "ours") -> str:
     """Load published weights into a network that has no more than the file's names, with the file's shapes.
 
     The first convolution may see further channels after RGB: their weights are zero, so that it begins as the file's.
@@ -39,6 +40,7 @@ def load_body(body: nn.Module, path: Path, *, random: tuple[str, ...] = ()) -> s
         body: a ResNet, or a part of one with its names.
         path: torchvision's state dict.
         random: parts of the body that the file lacks and that stay as they are.
+        network: enc_dec.network, which decides what an error asks for.
 
     Raises:
         DataError: the file is missing or unreadable, or of another network. Nothing of it is loaded then.
@@ -52,20 +54,32 @@ def load_body(body: nn.Module, path: Path, *, random: tuple[str, ...] = ()) -> s
     own = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
     wrong = [name for name, value in own.items() if name not in found or found[name].shape != value.shape]
     if wrong:
-        shapes = ", ".join(f"{name} {list(blocks)}" for name, (blocks, _) in SHAPES.items())
+        expected, mend = _fitting(network)
         raise DataError(
             f"The weights are of another network than the encoder: {len(wrong)} of {len(own)} names or shapes differ, "
             f"the first: {wrong[0]}.",
             where=path,
-            expected="enc_dec.encoder_widths [64, 128, 256, 512], with encoder_blocks and bottleneck of the file's "
-            f"network: {shapes}",
-            mend=f"name the right file in {_KEY}, or the file's network in those keys",
+            expected=expected,
+            mend=mend,
         )
     body.load_state_dict({name: found[name] for name in own}, strict=False)
     parts = [f"{path.name} (sha256 {file_digest(path)}): {len(own)} tensors of {len(found)}"]
     parts += [f"zero: {further} channels of conv1 that the file lacks"] * (further > 0)
     parts += [f"random: {', '.join(random)}"] * bool(random)
     return "; ".join(parts)
+
+
+def _fitting(network: Network) -> tuple[str, str]:
+    """What fits an encoder, and how to mend what does not."""
+    if network == "rhodin2018_resnet50":  # its shape is fixed
+        wanted = f"torchvision's {TORCHVISION['resnet50']}"
+        return f"{wanted}, the encoder of enc_dec.network {network}", f"name that file in {_KEY}, or set it to null"
+    shapes = ", ".join(f"{name} {list(blocks)}" for name, (blocks, _) in SHAPES.items())
+    return (
+        "enc_dec.encoder_widths [64, 128, 256, 512], with encoder_blocks and bottleneck of the file's network: "
+        + shapes,
+        f"name the right file in {_KEY}, or the file's network in those keys",
+    )
 
 
 def _wider(weight: Tensor, further: int) -> Tensor:

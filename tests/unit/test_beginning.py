@@ -11,7 +11,7 @@ import torch
 from codebase.config import EncDecConfig
 from codebase.errors import DataError
 from codebase.models.beginning import begin_encoder, load_body
-from codebase.models.encoder_decoder import Encoder
+from codebase.models.encoder_decoder import Encoder, build_encoder
 from codebase.models.resnet import IMAGENET, SHAPES, named
 from codebase.training.notes import note, read_note
 
@@ -106,6 +106,16 @@ def test_another_networks_file_is_refused_and_nothing_is_loaded(file, changes):
     with pytest.raises(DataError, match=r"another network than the encoder(.|\n)*encoder_widths"):
         begin_encoder(encoder, config)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_an_error_names_no_key_that_the_resnet_of_2018_does_not_read(file):
+    """Its shape is fixed: widths and blocks mend nothing."""
+    config = EncDecConfig.model_validate({"network": "rhodin2018_resnet50", "encoder_weights": file[1]})
+    with pytest.raises(DataError, match="another network than the encoder") as error:
+        begin_encoder(build_encoder(config, 64), config)
+    assert "torchvision's resnet50-0676ba61.pth" in str(error.value)
+    assert "encoder_weights" in str(error.value)
+    assert not [key for key in ("encoder_widths", "encoder_blocks", "bottleneck") if key in str(error.value)]
 
 
 def test_parts_that_the_file_lacks_stay_random_and_are_named(file):
