@@ -68,6 +68,7 @@ TAKEN_AWAY: dict[str, dict[str, Any]] = {
     "no swap of appearance": {"swap_appearance": 0.0},
     "no mask loss": {"mask_weight": 0.0},
     "GroupNorm": {"norm": "group"},
+    "stem of ResNet": {"stem": "imagenet"},
 }
 # of a config that has a candidate already
 WITHOUT = {
