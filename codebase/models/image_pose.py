@@ -7,6 +7,7 @@ or from ImageNet's, taught by the labels alone; or from the representation's wei
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -96,18 +97,18 @@ class ImagePose(nn.Module):
 
 
 def start_from_enc_dec(net: ImagePose, weights: Mapping[str, Tensor]) -> None:
-    """Take over the encoder of a checkpoint of train_enc_dec (`Checkpoint.part("encoder")`).
+    """Take over the weights of a trained encoder; heads of a palette among them are left aside.
 
     Raises:
-        DataError: the weights are those of another encoder.
+        DataError: the weights have other shapes. What shapes do not tell, `training.encoders.load_enc_dec` compares.
     """
     found = {name: value for name, value in weights.items() if not name.startswith("look.")}
     try:
         net.encoder.load_state_dict(found)
     except RuntimeError as error:
         raise DataError(
-            f"The checkpoint does not fit the encoder of the config: {error}", where="--enc-dec",
-            expected="a checkpoint of the stage train_enc_dec with this config's enc_dec",
+            f"The checkpoint does not fit the encoder of the config: {shorten(str(error), 400, placeholder=' ...')}",
+            where="--enc-dec", expected="a checkpoint of the stage train_enc_dec with this config's enc_dec",
         ) from None  # fmt: skip
 
 
@@ -136,7 +137,8 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, Tensor], size: int)
         net.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         raise DataError(
-            f"The checkpoint does not fit a pose network on images of {size} px: {error}",
+            f"The checkpoint does not fit a pose network on images of {size} px: "
+            f"{shorten(str(error), 400, placeholder=' ...')}",
             expected="a checkpoint of the stage train_image_pose",
         ) from None
     return net.requires_grad_(False).eval()

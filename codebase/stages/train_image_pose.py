@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from codebase.config import Config, ImageNetwork, image_network
+from codebase.config import Config, EncDecConfig, ImageNetwork, image_network
 from codebase.data.batches import CropStore, Frames, in_turn
 from codebase.data.index import read_index
 from codebase.data.labels import extent, labelled
@@ -22,6 +22,7 @@ from codebase.models.image_pose import ImagePose, start_from_enc_dec, start_from
 from codebase.published import backbone_file
 from codebase.training import loop, optim
 from codebase.training.budget import left
+from codebase.training.encoders import load_enc_dec
 from codebase.training.global_norm import whole_batch_norms
 from codebase.training.image_pose_lesson import PIXELS, learn_step
 from codebase.training.image_poses import poses
@@ -29,7 +30,7 @@ from codebase.training.novel_views import as_image
 from codebase.training.pose_figures import pose_figures
 from codebase.training.precision import place
 from codebase.training.runtime import prepare
-from codebase.training.state import Batch, load_checkpoint, run_digest
+from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
 
 VERSION = 1
@@ -75,7 +76,7 @@ def run(
     store = CropStore(copies, train_index.key[chosen])
     val = CropStore(copies, val_index.key[val_index.has_joints])
     joints = torch.from_numpy(store.joints_im_mm.astype(np.float32))
-    net = whole_batch_norms(place(_network(section, store, joints, enc_dec), device))
+    net = whole_batch_norms(place(_network(section, store, joints, config.enc_dec, enc_dec), device))
     rate = section.encoder_rate if section.start != "scratch" else 1.0
     optimizer = optim.adam(section, net.encoder, net.pose, rates=(rate, 1.0))
     each = team().wrap(net, ImagePose.each)
@@ -115,7 +116,11 @@ def run(
 
 
 def _network(
-    section: ImageNetwork, store: CropStore, joints: Float[Tensor, "rows 17 3"], enc_dec: Path | None
+    section: ImageNetwork,
+    store: CropStore,
+    joints: Float[Tensor, "rows 17 3"],
+    shape: EncDecConfig,
+    enc_dec: Path | None,
 ) -> ImagePose:
     """The network with its first weights; the points of a learned encoder scaled as those of an embedding are."""
     net = ImagePose(section, store.size)
@@ -126,7 +131,9 @@ def _network(
                 "image_pose.start is enc_dec, and no checkpoint of it is given.", where="--enc-dec",
                 expected="a model_{step}.pt of the stage train_enc_dec", mend="name it, or set image_pose.start",
             )  # fmt: skip
-        start_from_enc_dec(net, load_checkpoint(enc_dec).part("encoder"))
+        with torch.random.fork_rng(devices=[]):  # the training draws what it would without the network made here
+            trained, _ = load_enc_dec(enc_dec, shape, store.size, points_alone=True)
+        start_from_enc_dec(net, trained.encoder.state_dict())
         rows = np.unique(np.linspace(0, len(store) - 1, STANDARD).round().astype(np.int64))
         points = torch.cat([part.cpu() for part in _points(net, store, rows)])
     elif section.start == "imagenet":

@@ -19,17 +19,17 @@ from codebase.models.encoder_decoder import EncoderDecoder, restore
 from codebase.training.notes import note, read_note
 from codebase.training.state import Checkpoint, load_checkpoint
 
-# What shapes a network; other keys of the section say how it is trained. Those of OURS mean nothing to the papers'.
+# What shapes a network; other keys of the section say how it is trained. The others mean nothing to the papers'.
 SHAPE = ("network", "points", "appearance", "normalisation")
-OURS = (
-    "palette", "encoder_background", "encoder_blocks", "encoder_widths", "bottleneck", "stem", "norm", "latent_relu",
-    "decoder_widths", "decoder_blocks",
+OUR_ENCODER = (
+    "encoder_background", "encoder_blocks", "encoder_widths", "bottleneck", "stem", "norm", "latent_relu",
 )  # fmt: skip
+OUR_COLOURS = ("palette", "decoder_widths", "decoder_blocks")  # of the decoder and the heads that copy colours for it
 ENCODER = "encoder_digest"  # in `extra` of what learned from embeddings: the digest of their encoder's checkpoint
 
 
 def load_enc_dec(
-    path: Path, section: EncDecConfig, size: int, *, crops: object = ""
+    path: Path, section: EncDecConfig, size: int, *, crops: object = "", points_alone: bool = False
 ) -> tuple[EncoderDecoder, Checkpoint]:
     """The encoder-decoder of a checkpoint, frozen and in eval mode, if it is the one that a config means.
 
@@ -38,6 +38,7 @@ def load_enc_dec(
         section: the config's `enc_dec`.
         size: side of the crops at hand, pixels.
         crops: where they lie, for the error.
+        points_alone: only L_3d is asked for, so that the palette and the decoder may be others than the config's.
 
     Raises:
         DataError: it is no checkpoint of train_enc_dec, or of another preset, network or size of crops.
@@ -49,7 +50,7 @@ def load_enc_dec(
             f"The checkpoint holds no encoder-decoder, but: {', '.join(parts) or 'nothing'}.", where=path,
             expected="a checkpoint of the stage train_enc_dec", mend="name that of runs/{enc_dec.name}",
         )  # fmt: skip
-    _same_network(found.config, section, path)
+    _same_network(found.config, section, path, OUR_ENCODER if points_alone else OUR_ENCODER + OUR_COLOURS)
     trained = int(found.extra["crop_size"]) if "crop_size" in found.extra else size
     if trained != size:
         raise DataError(
@@ -63,12 +64,16 @@ def load_enc_dec(
         raise DataError(error.what, where=path, expected=error.expected, mend="train it again") from None
 
 
-def _same_network(trained: Mapping[str, Any], section: EncDecConfig, path: Path) -> None:
-    """Raise a DataError that lists what differs, unless the checkpoint's section shapes the config's network."""
+def _same_network(trained: Mapping[str, Any], section: EncDecConfig, path: Path, ours: Sequence[str]) -> None:
+    """Raise a DataError that lists what differs, unless the checkpoint's section shapes the config's network.
+
+    Args:
+        ours: keys that are compared besides SHAPE where both networks are ours.
+    """
     # a checkpoint of older code lacks newer keys, whose defaults are what it was
     was = {key: field.get_default() for key, field in EncDecConfig.model_fields.items()} | dict(trained)
     now = section.model_dump(mode="json")
-    keys = SHAPE + (OURS if was["network"] == now["network"] == "ours" else ())
+    keys = (*SHAPE, *(ours if was["network"] == now["network"] == "ours" else ()))
     pairs = {key: (_plain(was[key]), _plain(now[key])) for key in keys}
     differ = [f"{key} {one}, not {other}" for key, (one, other) in pairs.items() if one != other]
     if differ:

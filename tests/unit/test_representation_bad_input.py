@@ -30,6 +30,7 @@ SECTIONS = {
     | {"points": POINTS, "appearance": APPEARANCE, "palette": 0, "encoder_widths": [8] * 3, "encoder_blocks": [1] * 3,
        "decoder_widths": [8, 8, 8], "precision": "fp32", "validation_pairs": 4},
     "pose": QUIET | {"hidden": 16, "layers": 1, "members": 1},
+    "image_pose": QUIET | {"hidden": 8, "precision": "fp32", "start": "enc_dec"},
     "runtime": {"threads": 1, "device": "cpu"},
 }  # fmt: skip
 
@@ -79,6 +80,14 @@ def embed(people: People, folder: Path, checkpoint: Path, **changes: object) -> 
     return run(
         "embed", "--config", config, "--checkpoint", checkpoint, "--crops", *people.crops(1), "--output",
         folder / "S1.pkl",
+    )  # fmt: skip
+
+
+def fine_tune(people: People, folder: Path, checkpoint: Path, **changes: object) -> int:
+    return run(
+        "train-image-pose", "--config", write_config(people, folder, enc_dec=changes), "--index-train",
+        people.paths.index("train"), "--index-val", people.paths.index("val"), "--crops", *people.crops(1, 8),
+        "--enc-dec", checkpoint, "--output", folder / "tuned_1.pt",
     )  # fmt: skip
 
 
@@ -203,9 +212,12 @@ def encoder(people: People, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("command", [embed, fine_tune])
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
+        ({"latent_relu": True}, "latent_relu False, not True"),
+        ({"normalisation": "imagenet"}, "normalisation plain, not imagenet"),
         ({"network": "gaggi2019", "encoder_widths": (64, 128, 256, 512), "encoder_blocks": (2, 2, 2, 2)},
          "network ours, not gaggi2019"),
         ({"points": 20}, f"points {POINTS}, not 20"),
@@ -214,11 +226,12 @@ def encoder(people: People, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )  # fmt: skip
 def test_the_encoder_of_another_preset_is_refused_with_what_differs(
-    people, encoder, tmp_path, capsys, changes, difference
+    people, encoder, tmp_path, capsys, command, changes, difference
 ):
-    assert embed(people, tmp_path, encoder, **changes) == 2
+    """Also where every weight has the same shape, so that nothing but the result would be wrong."""
+    assert command(people, tmp_path, encoder, **changes) == 2
     said_in_words(capsys, "another encoder-decoder than the config's", difference, str(encoder))
-    assert not (tmp_path / "S1.pkl").exists()
+    assert not {"S1.pkl", "tuned_1.pt"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_how_it_was_trained_makes_no_other_encoder(people, encoder, tmp_path):
@@ -226,20 +239,32 @@ def test_how_it_was_trained_makes_no_other_encoder(people, encoder, tmp_path):
     assert read_embeddings(tmp_path / "S1.pkl").checkpoint_digest == file_digest(encoder)
 
 
-def test_a_checkpoint_of_another_stage_is_refused_by_name(people, tmp_path, capsys):
+def test_fine_tuning_asks_for_the_encoder_s_points_alone(people, encoder, tmp_path):
+    """Neither the heads of a palette nor the decoder are a part of a network on images."""
+    assert fine_tune(people, tmp_path, encoder, palette=3, decoder_widths=(8, 8, 16), decoder_blocks=2, steps=77) == 0
+    tuned, learned = (load_checkpoint(path) for path in (tmp_path / "tuned_1.pt", encoder))
+    names = [name for name in learned.model if name.startswith("encoder.") and name.endswith("running_mean")]
+    assert names
+    for name in names:  # statistics of a learned encoder stay
+        assert torch.equal(tuned.model[f"net.{name}"], learned.model[name])
+
+
+@pytest.mark.parametrize("command", [embed, fine_tune])
+def test_a_checkpoint_of_another_stage_is_refused_by_name(people, tmp_path, capsys, command):
     path = tmp_path / "model_1.pt"
     net = PoseNet(people.config.pose, POINTS)
     save_checkpoint(path, modules={"pose": net}, step=1, config=people.config.pose, history=[], extra={})
-    assert embed(people, tmp_path, path) == 2
+    assert command(people, tmp_path, path) == 2
     said_in_words(capsys, "no encoder-decoder, but: pose", str(path), "train_enc_dec")
 
 
-def test_an_encoder_of_other_crops_is_refused(people, encoder, tmp_path, capsys):
+@pytest.mark.parametrize(("command", "where"), [(embed, "S1.h5"), (fine_tune, "model_1.pt")])
+def test_an_encoder_of_other_crops_is_refused(people, encoder, tmp_path, capsys, command, where):
     found = torch.load(encoder, weights_only=True)
     found["extra"]["crop_size"] = torch.tensor(64)
     torch.save(found, tmp_path / "model_1.pt")
-    assert embed(people, tmp_path, tmp_path / "model_1.pt") == 2
-    said_in_words(capsys, "trained on crops of 64 px, these have 32 px", "S1.h5")
+    assert command(people, tmp_path, tmp_path / "model_1.pt") == 2
+    said_in_words(capsys, "trained on crops of 64 px, these have 32 px", where)
 
 
 def test_crops_that_the_decoder_cannot_halve_are_refused(people, tmp_path, capsys):
