@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from codebase.data.index import KEYS_PER_INSTANT
+from codebase.data.labels import subject_of
 from codebase.data.store import CropStore
 from codebase.errors import UserError
 
@@ -30,26 +32,41 @@ def seen_by_two(store: CropStore) -> Runs:
     start, views = runs(store.instant)
     paired, subject = views >= 2, store.subject[start]
     if not paired.any():
-        have = "; ".join(f"S{s}: {_cameras(store, s)}" for s in np.unique(subject).tolist())
+        have = "; ".join(f"S{s}: {cameras}" for s, cameras in without_pair(store.key).items())
         raise UserError(
             "No instant is seen by two cameras, so there is no pair of views to learn from.",
             where="dataset.cameras and the index" + (f" ({have})" if have else ""),
             expected="at least two cameras that saw the same instants",
             mend="name more cameras, or see the exclusions in the index",
         )
-    for number in np.unique(subject).tolist():
+    warn_of_single_cameras(store.key, "nothing is learned from it")
+    for number in np.unique(subject[paired]).tolist():
         own = paired[subject == number]
-        if not own.any():
-            log.warning(
-                "S%d: no instant is seen by two cameras (%s), so nothing is learned from it",
-                number,
-                _cameras(store, number),
-            )
-        elif not own.all():
+        if not own.all():
             log.info("S%d: %d of %d instants are seen by one camera: no pair", number, (~own).sum(), len(own))
     return start[paired], views[paired]
 
 
-def _cameras(store: CropStore, subject: int) -> str:
-    found = np.unique(store.camera[store.subject == subject]).tolist()
+def warn_of_single_cameras(key: Int64[ndarray, " rows"], so: str, *, split: str = "") -> None:
+    """One line in the log for each subject of whose rows no instant is seen by two cameras.
+
+    Args:
+        key: `Index.key` of the rows, any order.
+        so: what follows for the subject.
+        split: whose rows they are, where the line does not tell.
+    """
+    for subject, cameras in without_pair(key).items():
+        of = f"{split}: S{subject}" if split else f"S{subject}"
+        log.warning("%s: no instant is seen by two cameras (%s), so %s", of, cameras, so)
+
+
+def without_pair(key: Int64[ndarray, " rows"]) -> dict[int, str]:
+    """The subjects of whose rows no instant is seen by two cameras, and which cameras saw each: {8: "camera 1"}."""
+    first, views = np.unique(key - key % KEYS_PER_INSTANT, return_counts=True)
+    alone = np.setdiff1d(subject_of(key), subject_of(first[views >= 2])).tolist()
+    return {subject: _cameras(key[subject_of(key) == subject]) for subject in alone}
+
+
+def _cameras(key: Int64[ndarray, " rows"]) -> str:
+    found = np.unique(key % KEYS_PER_INSTANT).tolist()
     return f"camera{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 from jaxtyping import Bool, Int64
 from numpy import ndarray
@@ -10,6 +12,8 @@ from codebase.data.index import KEYS_PER_INSTANT
 from codebase.errors import DataError
 
 KEYS_PER_SEQUENCE = 1_000_000 * KEYS_PER_INSTANT  # the frames and cameras of a sequence share the digits before these
+
+log = logging.getLogger("posemill.labels")
 
 
 def sequence_of(key: Int64[ndarray, " rows"]) -> Int64[ndarray, " rows"]:
@@ -70,3 +74,21 @@ def labelled(
     filled = np.cumsum(frames[order])
     count = 1 + int(np.abs(filled - share * filled[-1]).argmin())
     return own & np.isin(sequence_of(key), sequences[order[:count]])
+
+
+def warn_of_unlabelled(key: Int64[ndarray, " rows"], known: Bool[ndarray, " rows"]) -> None:
+    """One line in the log where people of the validation split have no row with a known pose: no figure is of them.
+
+    Args:
+        key: `Index.key` of its rows, any order.
+        known: whether a row's pose is known.
+    """
+    without = np.setdiff1d(subject_of(key), subject_of(key[known])).tolist()
+    names = ", ".join(f"S{subject}" for subject in without)
+    if known.any() and without:
+        log.warning("validation: no row with known joints of %s, so no figure is of them", names)
+    elif without:
+        log.warning(
+            "validation: no row with known joints (%s), so no error is measured while training; the last step's model "
+            "is written all the same", names,
+        )  # fmt: skip

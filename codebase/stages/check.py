@@ -13,6 +13,7 @@ from numpy import ndarray
 from codebase.config import Config
 from codebase.data.embeddings import read_embeddings
 from codebase.data.index import read_index
+from codebase.data.instants import without_pair
 from codebase.data.store import CropStore
 from codebase.errors import DataError, UserError
 from codebase.files import open_h5, write_json
@@ -159,8 +160,11 @@ def check_predictions(config: Config, path: Path, against: Against) -> Figures:
         require(len(truth) == rows, path, "truth/joints_im_mm has another number of rows than frames.")
         runs = {getattr(config, network).name: network for network in ("enc_dec", "pose", "smpl", "hmr")}
         check_networks(path, str(file.attrs.get("checkpoints", "{}")), against, runs)
+        views = "novel_view" in file
     for index in indices(against):
         require(len(index) == rows, path, f"It has {rows} rows, the index {len(index)}.")
+        paired = len(without_pair(index.key)) < len(np.unique(index.subject))
+        require(views or not paired, path, "novel_view is missing, though two cameras saw the same instants.")
     return {"rows": rows}
 
 

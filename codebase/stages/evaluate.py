@@ -25,6 +25,7 @@ from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config
 from codebase.data.bodies import Bodies, bodies_in_im
 from codebase.data.index import frame_key
+from codebase.data.instants import warn_of_single_cameras
 from codebase.data.store import CropStore
 from codebase.errors import DataError
 from codebase.files import open_h5, write_json
@@ -86,7 +87,10 @@ def run(
         rows = Rows(*(file[f"frames/{name}"][:] for name in ("subject", "action", "subaction")))
         found |= _counts(file) | {"index/test_sequences": float(len(np.unique(rows.sequence)))}
         groups = Groups.of(config)
-        found |= groups.summarise(novel_views(file), rows.take(file["novel_view/source"][:]))
+        key = frame_key(*(file[f"frames/{name}"][:] for name in _KEY))
+        warn_of_single_cameras(key, "no figure of novel views is of it")
+        if "novel_view" in file:
+            found |= groups.summarise(novel_views(file), rows.take(file["novel_view/source"][:]))
         chosen = _chosen(config, file)
         labelled = chosen[np.isfinite(file["truth/joints_im_mm"][:]).all(axis=(1, 2))[chosen]]
         found["index/test_labelled_rows"] = float(len(labelled))
@@ -111,7 +115,7 @@ def run(
         else:
             log.info("no true bodies: vertex figures are left out")
         if crops:
-            store = CropStore(crops, frame_key(*(file[f"frames/{name}"][:] for name in _KEY)))
+            store = CropStore(crops, key)
             if enc_dec is not None and embeddings:
                 found |= representation_figures(config, store, enc_dec=enc_dec, embeddings=embeddings, pose=pose)
             masked = chosen[store.has_mask[chosen]]

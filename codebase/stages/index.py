@@ -7,6 +7,7 @@ from pathlib import Path
 from codebase.config import Config
 from codebase.data.index import log_exclusions, write_index
 from codebase.data.indexing import build
+from codebase.data.instants import warn_of_single_cameras
 from codebase.data.scan import scan
 from codebase.errors import UserError
 from codebase.paths import Paths
@@ -32,4 +33,5 @@ def run(
     for split, output in outputs.items():
         index = build(found, config, paths.dataset, paths.masks, split=split, workers=config.runtime.workers)
         log_exclusions(index, split)
+        warn_of_single_cameras(index.key, "there is no novel view of it to learn from or to measure", split=split)
         write_index(output, index)

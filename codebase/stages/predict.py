@@ -20,6 +20,7 @@ from codebase.data.batches import CropStore, in_turn
 from codebase.data.embeddings import read_embeddings
 from codebase.data.exports import KEYS, Predicted, camera_frame, write_meshes, write_results
 from codebase.data.index import Index, read_index
+from codebase.data.instants import warn_of_single_cameras
 from codebase.data.latents import latents_of, mirrored_of
 from codebase.errors import DataError
 from codebase.files import create_h5
@@ -203,14 +204,18 @@ def _write_baseline(file: h5py.File, found: Mapping[str, Checkpoint], layer: Bod
 
 
 def _write_novel_views(file: h5py.File, net: EncoderDecoder, precision: str, store: CropStore, config: Config) -> None:
-    """Every test image from every other camera of its instant; appearance from the image itself."""
+    """Every test image from every other camera of its instant; appearance from the image itself.
+
+    Where no instant has two cameras the group is left out: poses and bodies need no second one.
+    """
+    warn_of_single_cameras(store.key, "no novel view of it is predicted")
     source, target = ordered_pairs(store)
     if not len(source):
-        raise DataError(
-            "No instant of the test split is seen by two cameras, so there is no novel view to predict.",
-            where=config.dataset.root or "dataset",
-            mend="add cameras to dataset.cameras or subjects to split.test, or see the index' exclusions",
+        log.warning(
+            "no novel view is predicted: for some, add cameras to dataset.cameras or subjects to split.test, or see "
+            "the exclusions in the index"
         )
+        return
     errors = measure(net, store, source, target, precision=precision, batch_size=config.predict.batch_size)
     group = file.create_group("novel_view")
     group["source"], group["target"] = source.astype(np.int32), target.astype(np.int32)

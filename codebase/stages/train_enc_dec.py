@@ -14,6 +14,7 @@ import torch
 from codebase.config import Config, EncDecConfig
 from codebase.data.batches import Stream, ViewPairs
 from codebase.data.index import read_index
+from codebase.data.instants import warn_of_single_cameras
 from codebase.data.paper_batches import CameraGroups, MainsAndPartners
 from codebase.data.scratch import near
 from codebase.data.store import CropStore
@@ -33,7 +34,7 @@ from codebase.training.precision import place
 from codebase.training.runtime import prepare
 from codebase.training.state import Batch, run_digest
 from codebase.training.team import team
-from codebase.training.view_errors import measure, ordered_pairs
+from codebase.training.view_errors import Pairs, measure, ordered_pairs
 
 VERSION = 2
 log = logging.getLogger("posemill.train_enc_dec")
@@ -74,7 +75,7 @@ def run(
     average = Average(net, section.average_decay) if section.average_decay > 0 else None
     optimizer = optim.adam(section, net)
     best = net if average is None else average.net
-    pairs = ordered_pairs(val, section.validation_pairs)
+    pairs = _pairs_to_validate(val, section.validation_pairs)
     batches, learn = _lesson(section, net, network, train, device)
 
     def update(batch: Batch, step: int) -> dict[str, torch.Tensor]:
@@ -100,6 +101,18 @@ def run(
         extra={"crop_size": torch.tensor(train.size)} | {name: note(said) for name, said in sources.items()},
         export={"encoder": best.encoder, "decoder": best.decoder},
     )
+
+
+def _pairs_to_validate(store: CropStore, limit: int) -> Pairs:
+    """Rows (source, target) of novel views to measure; the log says whose are missing, and where all are, what then."""
+    warn_of_single_cameras(store.key, "no novel view of it is validated")
+    pairs = ordered_pairs(store, limit)
+    if not len(pairs[0]):
+        log.warning(
+            "validation: no pair of views, so no error is measured while training; the last step's model is written "
+            "all the same"
+        )
+    return pairs
 
 
 def _lesson(

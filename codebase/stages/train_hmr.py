@@ -19,6 +19,7 @@ from codebase.config import Config, HmrConfig, hmr_network
 from codebase.data.batches import CropStore, Frames, Rows, in_turn
 from codebase.data.bodies import bodies_in_im
 from codebase.data.index import read_index
+from codebase.data.labels import warn_of_unlabelled
 from codebase.data.scratch import near
 from codebase.errors import ConfigError, DataError
 from codebase.geometry import crop_intrinsics, world_to_camera
@@ -92,6 +93,7 @@ def run(
     device = prepare(config.runtime, section.seed)
     copies = near(crops, config.runtime.scratch)
     train, val = (Samples.load(copies, index, bodies) for index in (index_train, index_val))
+    warn_of_unlabelled(val.store.key, val.store.has_joints)
     arrays = load_body(body)
     rows = _labelled(train.store, section.label_subjects)
     usable = torch.zeros(len(train.store), dtype=torch.bool)

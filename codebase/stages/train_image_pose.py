@@ -15,7 +15,7 @@ from torch import Tensor
 from codebase.config import Config, EncDecConfig, ImageNetwork, image_network
 from codebase.data.batches import CropStore, Frames, in_turn
 from codebase.data.index import read_index
-from codebase.data.labels import extent, labelled
+from codebase.data.labels import extent, labelled, warn_of_unlabelled
 from codebase.data.scratch import near
 from codebase.errors import ConfigError
 from codebase.models.image_pose import ImagePose, start_from_enc_dec, start_from_imagenet
@@ -72,6 +72,7 @@ def run(
         train_index.key, train_index.has_joints, subjects=section.label_subjects, share=section.label_share,
         seed=section.seed, where="image_pose",
     )  # fmt: skip
+    warn_of_unlabelled(val_index.key, val_index.has_joints)
     copies = near(crops, config.runtime.scratch)
     store = CropStore(copies, train_index.key[chosen])
     val = CropStore(copies, val_index.key[val_index.has_joints])

@@ -17,7 +17,7 @@ from codebase.config import Config, PoseConfig
 from codebase.data.batches import Frames
 from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
-from codebase.data.labels import extent, labelled
+from codebase.data.labels import extent, labelled, warn_of_unlabelled
 from codebase.errors import DataError
 from codebase.models.augment import mirror_joints, mirror_rotations
 from codebase.models.encoder_decoder import rotate
@@ -67,6 +67,7 @@ def run(
         seed=section.seed, where="pose",
     )  # fmt: skip
     rows = np.flatnonzero(chosen)
+    warn_of_unlabelled(val["key"].numpy(), known(val))
     val = {name: values[torch.from_numpy(known(val))] for name, values in val.items()}
     joints = train["joints_im_mm"][rows]
     net = build(section, train["L_3d"].shape[1])

@@ -20,6 +20,7 @@ from codebase.data.batches import CropStore, Frames, Rows, Together, in_turn, ne
 from codebase.data.embeddings import Embeddings, read_embeddings
 from codebase.data.index import read_index
 from codebase.data.instants import Runs
+from codebase.data.labels import warn_of_unlabelled
 from codebase.data.latents import latents_of, mirrored_of
 from codebase.data.scratch import near
 from codebase.errors import DataError
@@ -76,6 +77,7 @@ def run(
     require_mirrored(latents, "smpl", section.mirror)
     copies = near(crops, config.runtime.scratch)
     train, val = (Samples.load(copies, latents, index) for index in (index_train, index_val))
+    warn_of_unlabelled(val.store.key, val.store.has_joints)
     judge, mean_rotmats = frozen_prior(prior)
     head = build(section, train.L_3d.shape[1], train.L_app.shape[1], mean_rotmats)
     head.fit_input(train.L_3d, train.L_app)

@@ -18,10 +18,11 @@ from codebase.models.encoder_decoder import EncoderDecoder, rotate
 from codebase.training.novel_views import as_image
 from codebase.training.precision import autocast
 
+Pairs = tuple[Int64[ndarray, " n"], Int64[ndarray, " n"]]
 FOREGROUND = 128  # a mask's value from which a pixel shows the person
 
 
-def ordered_pairs(store: CropStore, limit: int | None = None) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n"]]:
+def ordered_pairs(store: CropStore, limit: int | None = None) -> Pairs:
     """Rows (source, target) of all ordered pairs of cameras of one instant; `limit` thins them evenly."""
     source, target = [], []
     for start, views in zip(*runs(store.instant), strict=True):

@@ -112,6 +112,14 @@ def test_novel_views_of_frames_without_a_mask_pass(case):
         run(config, "predictions", file, against)
 
 
+def test_novel_views_of_what_two_cameras_saw_are_missed(case):
+    config, file, against = case("predictions")
+    with h5py.File(file, "r+") as predictions:
+        del predictions["novel_view"]
+    with pytest.raises(DataError, match="novel_view is missing, though two cameras saw the same instants"):
+        run(config, "predictions", file, against)
+
+
 @pytest.mark.parametrize("what", KINDS)
 def test_a_truncated_file_is_refused_by_name(case, what):
     config, file, against = case(what)

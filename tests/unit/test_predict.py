@@ -19,7 +19,7 @@ from codebase.config import EncDecConfig
 from codebase.data.bodies import Bodies, bodies_in_im
 from codebase.data.embeddings import read_embeddings, write_embeddings
 from codebase.data.exports import Predicted
-from codebase.data.index import read_index
+from codebase.data.index import read_index, write_index
 from codebase.data.store import CropStore
 from codebase.errors import DataError
 from codebase.files import read_json
@@ -27,10 +27,11 @@ from codebase.geometry import world_to_camera
 from codebase.models import encoder_decoder, hmr, pose, smpl
 from codebase.paths import Paths
 from codebase.skeleton import H36M
-from codebase.stages import evaluate, predict
+from codebase.stages import check, evaluate, predict
 from codebase.stages._groups import Groups, Rows
 from codebase.training.notes import note
 from codebase.training.state import save_checkpoint
+from tests.learned import part_of
 from tests.people import APPEARANCE, BODY, POINTS, People, make_people
 
 MEAN = {"mean_rotmats": torch.eye(3).repeat(24, 1, 1), "mean_betas": torch.zeros(10)}
@@ -101,6 +102,48 @@ def test_novel_views_are_all_ordered_pairs_of_an_instant(predicted: Path) -> Non
         assert (frames["camera"][source] != frames["camera"][target]).all()
         assert file["novel_view/examples/prediction"].shape == file["novel_view/examples/target"].shape
         assert len(file["novel_view/examples/pair"]) == 3
+
+
+def predicted_without(people: People, arguments: dict, folder: Path, alone: tuple[int, ...]) -> tuple[Path, dict]:
+    """Predictions and figures of a test split in which camera 2 alone saw some people."""
+    index, output = read_index(people.paths.index("test")), folder / "p.h5"
+    write_index(folder / "index.h5", part_of(index, ~np.isin(index.subject, alone) | (index.camera == 2)))
+    others = {"output": output, "csv": folder / "r.csv", "meshes": folder / "m", "index_test": folder / "index.h5"}
+    predict.run(people.config, **(arguments | others))
+    return output, measured(people, output, people.truth(9, 11), folder / "m.json")
+
+
+def test_of_two_people_one_seen_by_one_camera_is_named(
+    people: People, arguments: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, found = predicted_without(people, arguments, tmp_path, (9,))
+    for end in ("no novel view of it is predicted", "no figure of novel views is of it"):
+        assert f"S9: no instant is seen by two cameras (camera 2), so {end}" in caplog.messages
+    assert not [line for line in caplog.messages if line.startswith("S11: no instant")]
+    with h5py.File(path) as file:
+        assert set(file["frames/subject"][:][file["novel_view/source"][:]].tolist()) == {11}
+    assert "enc_dec/psnr_all_db/S11" in found
+    assert "enc_dec/psnr_all_db/S9" not in found
+    assert "pose/mpjpe_mm/S9" in found
+
+
+def test_where_everybody_is_seen_by_one_camera_all_but_novel_views_is_there(
+    people: People, arguments: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, found = predicted_without(people, arguments, tmp_path, (9, 11))
+    for subject in (9, 11):
+        line = f"S{subject}: no instant is seen by two cameras (camera 2), so no novel view of it is predicted"
+        assert line in caplog.messages
+    assert any(line.startswith("no novel view is predicted: for some, add cameras") for line in caplog.messages)
+    with h5py.File(path) as file:
+        assert "novel_view" not in file
+        assert len(file["hmr/betas"]) == len(file["frames/subject"])
+    assert (tmp_path / "r.csv").is_file()
+    assert any((tmp_path / "m").iterdir())
+    assert not [name for name in found if "psnr" in name]
+    assert {"pose/mpjpe_mm/S9", "smpl/pve_mm", "hmr/pve_mm/S11"} <= set(found)
+    checked = {"what": "predictions", "files": [path], "against": [tmp_path / "index.h5"]}
+    check.run(people.config, **checked, output=tmp_path / "marker.json")
 
 
 def test_results_put_the_root_at_its_place(people: People, predicted: Path) -> None:
