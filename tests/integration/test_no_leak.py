@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from codebase.config import EncDecConfig
 from codebase.data.embeddings import read_embeddings, write_embeddings
 from codebase.data.index import read_index
 from codebase.data.store import CropStore
@@ -144,10 +145,24 @@ def subjects_of(keys: set[int]) -> set[int]:
 LABELS = {"pose": {1}, "image_pose": {1}, "smpl": {1}, "hmr": {1, 5}}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_batches_hold_rows_of_the_training_index_and_labels_of_the_labelled(people, seen, tmp_path, stage):
-    """Fails where a store ignores its index, an index names somebody else, or labels of others are drawn."""
-    run(people, stage, tmp_path / f"model_{STEPS}.pt", everybodys(people))
+def with_batches(people: People, batches: str) -> People:
+    """The same people, whose views are drawn as a paper drew them."""
+    theirs = {"batches": batches, "colour_augmentation": 0, "consistency_weight": 0}
+    section = EncDecConfig.model_validate(people.config.enc_dec.model_dump() | theirs)
+    config = people.config.model_copy(update={"enc_dec": section})
+    return People(config, people.paths)
+
+
+@pytest.mark.parametrize(
+    ("stage", "batches"),
+    [*((stage, "ours") for stage in STAGES), ("enc_dec", "gaggi2019"), ("enc_dec", "rhodin2018")],
+)
+def test_batches_hold_rows_of_the_training_index_and_labels_of_the_labelled(people, seen, tmp_path, stage, batches):
+    """Fails where a store ignores its index, an index names somebody else, or labels of others are drawn; partners and
+    groups of the papers' batches included.
+    """
+    asked = people if batches == "ours" else with_batches(people, batches)
+    run(asked, stage, tmp_path / f"model_{STEPS}.pt", everybodys(people))
     assert len(seen) == STEPS
     origins, allowed = Origins(people), set(read_index(people.paths.index("train")).key.tolist())
     drawn: set[int] = set()
