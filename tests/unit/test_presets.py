@@ -63,7 +63,7 @@ def test_all_presets_are_in_the_test():
 
 
 def test_the_label_sweep_runs_where_it_is_asked_for():
-    """Thirteen hours of a core: whoever runs `small` has not asked for them."""
+    """Its 120 trainings take many hours: whoever runs `small` has not asked for them."""
     assert not load("small").labels.representations
     swept = load("small", SWEEP)
     assert set(swept.labels.representations) == {"embedding", "fine_tuned", "from_scratch", "imagenet", *swept.rivals}
