@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -53,11 +54,12 @@ def load_body(body: nn.Module, path: Path, *, random: tuple[str, ...] = (), netw
     # older files do not count batches, which nothing reads
     own = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
     wrong = [name for name, value in own.items() if name not in found or found[name].shape != value.shape]
+    wrong += _deeper(found, own)
     if wrong:
         expected, mend = _fitting(network)
         raise DataError(
-            f"The weights are of another network than the encoder: {len(wrong)} of {len(own)} names or shapes differ, "
-            f"the first: {wrong[0]}.",
+            f"The weights are of another network than the encoder: {len(wrong)} names or shapes differ from its "
+            f"{len(own)}, the first: {wrong[0]}.",
             where=path,
             expected=expected,
             mend=mend,
@@ -80,6 +82,13 @@ def _fitting(network: Network) -> tuple[str, str]:
         + shapes,
         f"name the right file in {_KEY}, or the file's network in those keys",
     )
+
+
+def _deeper(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """What a file has in stages of a body and the body has not: a deeper network's first blocks fit by name, too."""
+    stages = {name.split(".")[0] for name in own if name.startswith("layer")}
+    counts = "num_batches_tracked"
+    return [name for name in found if name.split(".")[0] in stages and name not in own and not name.endswith(counts)]
 
 
 def _wider(weight: Tensor, further: int) -> Tensor:

@@ -128,6 +128,13 @@ def test_parts_that_the_file_lacks_stay_random_and_are_named(file):
     assert torch.equal(net.layer4_reg.weight, before)
 
 
+def test_a_deeper_network_is_not_cut_to_fit(make_file):
+    """Blocks of ResNet-18 are the first of ResNet-34, in name and shape."""
+    path = make_file("resnet34")[1]
+    with pytest.raises(DataError, match=r"another network than the encoder(.|\n)*layer1\.2"):
+        begin_encoder(Encoder(section(("resnet18", path)), 64), section(("resnet18", path)))
+
+
 def test_random_weights_are_said():
     config = EncDecConfig()
     assert "random weights (enc_dec.encoder_weights is null)" in begin_encoder(Encoder(config, 64), config)
