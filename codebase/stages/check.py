@@ -13,7 +13,7 @@ from numpy import ndarray
 from codebase.config import Config
 from codebase.data.embeddings import read_embeddings
 from codebase.data.index import read_index
-from codebase.data.instants import without_pair
+from codebase.data.pairs import without_pair
 from codebase.data.store import CropStore
 from codebase.errors import DataError, UserError
 from codebase.files import open_h5, write_json

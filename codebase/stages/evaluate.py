@@ -25,7 +25,7 @@ from codebase.body.model import BodyLayer, load_body
 from codebase.config import Config
 from codebase.data.bodies import Bodies, bodies_in_im
 from codebase.data.index import frame_key
-from codebase.data.instants import warn_of_single_cameras
+from codebase.data.pairs import warn_of_single_cameras
 from codebase.data.store import CropStore
 from codebase.errors import DataError
 from codebase.files import open_h5, write_json

@@ -7,7 +7,7 @@ from pathlib import Path
 from codebase.config import Config
 from codebase.data.index import log_exclusions, write_index
 from codebase.data.indexing import build
-from codebase.data.instants import warn_of_single_cameras
+from codebase.data.pairs import warn_of_single_cameras
 from codebase.data.scan import scan
 from codebase.errors import UserError
 from codebase.paths import Paths

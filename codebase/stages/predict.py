@@ -20,8 +20,8 @@ from codebase.data.batches import CropStore, in_turn
 from codebase.data.embeddings import read_embeddings
 from codebase.data.exports import KEYS, Predicted, camera_frame, write_meshes, write_results
 from codebase.data.index import Index, read_index
-from codebase.data.instants import warn_of_single_cameras
 from codebase.data.latents import latents_of, mirrored_of
+from codebase.data.pairs import warn_of_single_cameras
 from codebase.errors import DataError
 from codebase.files import create_h5
 from codebase.models.encoder_decoder import EncoderDecoder

@@ -14,7 +14,7 @@ import torch
 from codebase.config import Config, EncDecConfig
 from codebase.data.batches import Stream, ViewPairs
 from codebase.data.index import read_index
-from codebase.data.instants import warn_of_single_cameras
+from codebase.data.pairs import warn_of_single_cameras
 from codebase.data.paper_batches import CameraGroups, MainsAndPartners
 from codebase.data.scratch import near
 from codebase.data.store import CropStore

@@ -13,8 +13,8 @@ import pytest
 
 from codebase.data.embeddings import read_embeddings, write_embeddings
 from codebase.data.index import Index, frame_key, read_index, write_index
-from codebase.data.instants import without_pair
 from codebase.data.labels import warn_of_unlabelled
+from codebase.data.pairs import without_pair
 from codebase.stages import index as index_stage
 from codebase.stages import train_enc_dec, train_hmr, train_image_pose, train_pose, train_prior, train_smpl
 from codebase.training.state import load_checkpoint
