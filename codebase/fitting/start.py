@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from codebase.fitting.points import Points, Pose
+from codebase.models.rotations import nearest
 from codebase.skeleton import H36M, SMPL
 
 # pairs of joints whose distance hardly depends on the pose
@@ -205,7 +206,7 @@ def procrustes(
     spread = torch.linalg.svdvals(moment)
     sure = (known.sum(1) >= 3) & (spread[:, 1] > 1e-3 * spread[:, 0].clamp_min(1e-12))
     safe = torch.where(sure[:, None, None], moment, torch.eye(3, dtype=moment.dtype))
-    return roma.special_procrustes(safe), sure
+    return nearest(safe), sure
 
 
 def filled(rotmats: Float[Tensor, "frames 3 3"], sure: Bool[Tensor, " frames"]) -> Float[Tensor, "frames 3 3"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import roma
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from codebase.skeleton import SMPL
@@ -26,7 +26,16 @@ def to_6d(rotmats: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 6"]:
 
 def chordal_mean(rotmats: Float[Tensor, "samples *joints 3 3"]) -> Float[Tensor, "*joints 3 3"]:
     """The rotation nearest to the mean of the matrices (least sum of squared Frobenius distances), joint by joint."""
-    return roma.special_procrustes(rotmats.double().mean(dim=0)).to(rotmats.dtype)
+    return nearest(rotmats.double().mean(dim=0)).to(rotmats.dtype)
+
+
+def nearest(matrices: Float64[Tensor, "*batch 3 3"]) -> Float64[Tensor, "*batch 3 3"]:
+    """The rotation nearest to each matrix (in the Frobenius norm), by the closed form of Horn (1987)."""
+    # roma keeps a constant from the first call of a process: made in inference mode, it would fail every later call
+    # that needs gradients.
+    gradients = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        return roma.special_procrustes(matrices)
 
 
 def mirrored(rotmats: Float[Tensor, "*batch 24 3 3"]) -> Float[Tensor, "*batch 24 3 3"]:

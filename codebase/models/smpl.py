@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from codebase.config import SmplConfig
 from codebase.errors import DataError
-from codebase.models.rotations import FACING_CAMERA, from_6d, to_6d
+from codebase.models.rotations import FACING_CAMERA, from_6d, nearest, to_6d
 from codebase.models.rotations import mirrored as turned_back
 
 JOINTS = 24
@@ -210,7 +210,7 @@ def body_of(
             mend="set embed.mirrored to true, or smpl.mirror to 0 and train again",
         )
     (rotmats, betas), (back, same) = split(raw), split(head(mirrored, appearance))
-    mean = roma.special_procrustes((rotmats + turned_back(back)).double()).to(raw.dtype)
+    mean = nearest((rotmats + turned_back(back)).double()).to(raw.dtype)
     return torch.cat([to_6d(mean).flatten(1), (betas + same) / 2], dim=1)
 
 

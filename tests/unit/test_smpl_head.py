@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import roma
 import torch
@@ -46,6 +49,25 @@ def test_chordal_mean_of_turns_about_one_axis_is_the_middle_one() -> None:
     turns = roma.rotvec_to_rotmat(angles[:, None] * torch.tensor([0.0, 1, 0]))
     middle = torch.atan2(angles.sin().sum(), angles.cos().sum())
     assert torch.allclose(chordal_mean(turns), roma.rotvec_to_rotmat(middle * torch.tensor([0.0, 1, 0])), atol=1e-6)
+
+
+def test_a_first_projection_in_inference_mode_leaves_gradients_to_later_ones() -> None:
+    """In a process of its own: what the first call of one keeps, all others see."""
+    script = """
+import torch
+from codebase.models.rotations import nearest
+
+matrices = torch.randn(5, 3, 3, dtype=torch.float64)
+with torch.inference_mode():
+    first = nearest(matrices)
+with torch.no_grad():
+    assert not nearest(matrices.clone().requires_grad_()).requires_grad
+learned = matrices.clone().requires_grad_()
+second = nearest(learned)
+second[0, 0, 0].backward()
+assert torch.equal(first, second) and learned.grad.abs().sum() > 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_mirrored_joints_are_the_mirror_image() -> None:
