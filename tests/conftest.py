@@ -30,11 +30,19 @@ def repository() -> Path:
 
 
 def make_house(root: Path) -> Path:
-    """A copy of what the workflow needs, in which files may be changed and results written."""
+    """A copy of what the workflow needs, in which files may be changed and results written.
+
+    What Python and numba compiled is shared with all others (it knows its source by size and time of writing): a minute
+    of processor for each house in which the whole DAG runs.
+    """
     root.mkdir(parents=True)
     for room in ROOMS:
         shutil.copytree(REPOSITORY / room, root / room)
     shutil.copytree(REPOSITORY / "codebase", root / "codebase", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in {path.parent for path in (root / "codebase").rglob("*.py")}:
+        compiled = REPOSITORY / folder.relative_to(root) / "__pycache__"
+        compiled.mkdir(exist_ok=True)
+        (folder / "__pycache__").symlink_to(compiled)
     shutil.copy(REPOSITORY / "Snakefile", root)
     (root / "assets").symlink_to(REPOSITORY / "assets")
     return root

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
-import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from codebase.config import Config
@@ -19,13 +17,15 @@ from codebase.data.crops import FORMAT as CROPS
 from codebase.data.crops import VERSION as CROPS_VERSION
 from codebase.data.crops import check_background
 from codebase.data.index import Index, read_index
-from codebase.data.store import CropStore
 from codebase.errors import DataError
 from codebase.files import open_h5
 from codebase.provenance import file_digest
-from codebase.training.state import load_checkpoint
+from codebase.skeleton import H36M
 
-_BLOCK = 256
+# Left and right bones of a person differ by a few millimetres; swapped joints or a wrong order by far more.
+LARGEST_ASYMMETRY = 0.15
+# From pelvis to head top, mm: catches metres, and a wrong order of joints.
+TRUNK_MM = (350.0, 1100.0)
 Figures = dict[str, float | int]
 Against = Sequence[Path]
 
@@ -46,16 +46,6 @@ def no_empty_row(values: np.ndarray, path: Path, name: str) -> None:
     """Refuse rows of nothing but zeros, which no stage writes and holes of a file system read as."""
     empty = np.flatnonzero(~values.reshape(len(values), -1).any(axis=1)) if values.size else np.zeros(0, int)
     require(not len(empty), path, f"{name}: {len(empty)} rows are all zero, the first is {empty[:1].sum()}.")
-
-
-def empty_images(store: CropStore) -> Int64[ndarray, " empty"]:
-    """Rows whose image is nothing but zeros; reads every image, some megabytes at a time."""
-    found = []
-    for start in range(0, len(store), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(store)))
-        images = store.gather(rows, ("image",))["image"].numpy()
-        found.append(rows[~images.reshape(len(rows), -1).any(axis=1)])
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def indices(against: Against) -> list[Index]:
@@ -120,36 +110,6 @@ def _check_fit(group: h5py.Group, known: Bool[ndarray, " frames"], path: Path, n
     require(not ((iou < 0) | (iou > 1)).any(), path, f"{name}/mask_iou is no share.")
 
 
-def check_checkpoint(config: Config, path: Path, against: Against) -> Figures:
-    """Loads without running anything, every stored record's checksum right, all finite, trained to its end."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except FileNotFoundError:
-        damaged = None  # load_checkpoint says what there is beside it
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"The file is no readable checkpoint: {error}", where=path, mend="delete it and train again"
-        ) from None
-    require(damaged is None, path, f"The checksum of its record {damaged} is wrong: the file is damaged.")
-    found = load_checkpoint(path)
-    for name, tensor in (*found.model.items(), *found.extra.items()):
-        if torch.is_floating_point(tensor):
-            bad = int((~torch.isfinite(tensor)).sum())
-            require(not bad, path, f"{name} holds {bad} numbers that are not finite.")
-    weights = [tensor for tensor in found.model.values() if tensor.ndim > 1 and torch.is_floating_point(tensor)]
-    require(any(bool(tensor.any()) for tensor in weights), path, "All weights are zero.")
-    steps = int(found.config.get("steps", -1))
-    require(found.step == steps == _step_of(path), path,
-            f"It stands at step {found.step}; its config says {steps}, its name {_step_of(path)}.")  # fmt: skip
-    return {"step": found.step, "tensors": len(found.model)}
-
-
-def _step_of(path: Path) -> int:
-    number = path.stem.removeprefix("model_")
-    return int(number) if number.isdigit() else -1
-
-
 def check_digest(path: Path, what: str, says: str, source: Path) -> None:
     """Refuse an artefact that was made from another file than the one that lies at `source` now."""
     now = _digest(source)
@@ -170,3 +130,23 @@ def check_networks(path: Path, says: str, against: Against, runs: Mapping[str, s
         if source.suffix == ".pt":
             network = runs.get(source.parent.name, source.parent.name)
             check_digest(path, f"checkpoint of {network}", str(stored.get(network, "missing")), source)
+
+
+def check_poses(joints_mm: Float[ndarray, "poses 17 3"], path: Path, name: str) -> float:
+    """Refuse poses that are not finite, not in mm, or not a person's; returns the largest left-right asymmetry."""
+    if not len(joints_mm):
+        return 0.0
+    finite(joints_mm, path, name)
+    trunk = np.linalg.norm(joints_mm[:, H36M.index("head_top")] - joints_mm[:, H36M.index("root")], axis=-1)
+    low, high = TRUNK_MM
+    middle = float(np.median(trunk))
+    require(low < middle < high, path, f"{name}: from root to head top are {middle:.4g} mm, not {low:g} to {high:g}.")
+    lengths = {c: np.linalg.norm(joints_mm[:, c] - joints_mm[:, p], axis=-1) for p, c in H36M.bones}
+    worst = 0.0
+    for child, length in lengths.items():
+        other = lengths[H36M.mirrored[child]]
+        differs = float(np.median(np.abs(length - other) / np.maximum(length + other, 1e-9) * 2))
+        worst = max(worst, differs)
+        bone = f"{name}: the bone to {H36M.names[child]} and its mirror image"
+        require(differs < LARGEST_ASYMMETRY, path, f"{bone} differ by {100 * differs:.0f} %.")
+    return worst

@@ -7,28 +7,22 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Int64
-from numpy import ndarray
 
 from codebase.config import Config
 from codebase.data.embeddings import read_embeddings
 from codebase.data.index import read_index
 from codebase.data.pairs import without_pair
-from codebase.data.store import CropStore
 from codebase.errors import DataError, UserError
 from codebase.files import open_h5, write_json
-from codebase.geometry import apply_affine, project, world_to_camera
 from codebase.logs import log
-from codebase.skeleton import H36M
 from codebase.stages._checks import (
     Against,
     Figures,
     check_backgrounds,
     check_bodies,
-    check_checkpoint,
     check_digest,
     check_networks,
-    empty_images,
+    check_poses,
     finite,
     indices,
     no_empty_row,
@@ -36,10 +30,6 @@ from codebase.stages._checks import (
 )
 
 VERSION = 2
-# Left and right bones of a person differ by a few millimetres; swapped joints or a wrong order by far more.
-LARGEST_ASYMMETRY = 0.15
-# From pelvis to head top, mm: catches metres, and a wrong order of joints.
-TRUNK_MM = (350.0, 1100.0)
 
 
 def run(config: Config, *, what: str, files: Sequence[Path], against: Sequence[Path], output: Path) -> None:
@@ -55,8 +45,8 @@ def run(config: Config, *, what: str, files: Sequence[Path], against: Sequence[P
         UserError: `what` is unknown.
     """
     checks: dict[str, Callable[[Config, Path, Against], Figures]] = {
-        "index": check_index, "backgrounds": check_backgrounds, "bodies": check_bodies, "crops": check_crops,
-        "checkpoint": check_checkpoint, "embeddings": check_embeddings, "predictions": check_predictions,
+        "index": check_index, "backgrounds": check_backgrounds, "bodies": check_bodies, "crops": _crops,
+        "checkpoint": _checkpoint, "embeddings": check_embeddings, "predictions": check_predictions,
     }  # fmt: skip
     if what not in checks:
         raise UserError(f"There is no check of {what!r}.", expected=", ".join(checks))
@@ -91,37 +81,6 @@ def check_index(config: Config, path: Path, against: Against) -> Figures:
         for kind in ("folder", "frame", "mask")
     }
     return {"rows": len(index), "instants": len(np.unique(index.instant)), "asymmetry": asymmetry, **excluded}
-
-
-def check_crops(config: Config, path: Path, against: Against) -> Figures:
-    """Size as configured, poses plausible, rotations rotations, the root in the middle, something to be seen."""
-    store = CropStore([path])
-    require(store.size == config.crops.size, path, f"Crops have {store.size} px, crops.size is {config.crops.size}.")
-    _same_rows(store.key, path, against)
-    if not len(store):
-        return {"rows": 0}
-    holes = empty_images(store)
-    require(
-        not len(holes),
-        path,
-        f"{len(holes)} images are all zero, the first in row {holes[:1].sum()}.",
-    )
-    for name in ("R_world_im", "root_world_mm", "R", "T_mm", "f_px", "c_px", "crop_from_image"):
-        finite(getattr(store, name), path, name)
-    asymmetry = check_poses(store.joints_im_mm[store.has_joints], path, "joints_im_mm")
-    identity = store.R_world_im @ np.swapaxes(store.R_world_im, 1, 2)
-    require(bool(np.allclose(identity, np.eye(3), atol=1e-6)), path, "R_world_im is no rotation.")
-    root_cam = world_to_camera(store.root_world_mm[:, None], store.R, store.T_mm)
-    place = apply_affine(store.crop_from_image, project(root_cam, store.f_px, store.c_px))
-    require(bool(np.allclose(place, (store.size - 1) / 2, atol=1e-3)), path, "The root is not in the crop's middle.")
-    sample = np.unique(np.linspace(0, len(store) - 1, 64).astype(np.int64))
-    pixels = store.gather(sample, ("image", "mask"))
-    contrast = float(pixels["image"].float().std(dim=(1, 2, 3)).median())
-    require(contrast > 0.5, path, "The images are all of one colour.")
-    inside = float((pixels["mask"] >= 128).float().mean())
-    require(inside > 0 or not store.has_mask[sample].any(), path, "The masks show nobody; a person is 128 to 255.")
-    return {"rows": len(store), "with_mask": int(store.has_mask.sum()), "asymmetry": asymmetry,
-            "contrast": contrast, "mask_share": inside}  # fmt: skip
 
 
 def check_embeddings(config: Config, path: Path, against: Against) -> Figures:
@@ -168,35 +127,16 @@ def check_predictions(config: Config, path: Path, against: Against) -> Figures:
     return {"rows": rows}
 
 
-def check_poses(joints_mm: Float[ndarray, "poses 17 3"], path: Path, name: str) -> float:
-    """Refuse poses that are not finite, not in mm, or not a person's; returns the largest left-right asymmetry."""
-    if not len(joints_mm):
-        return 0.0
-    finite(joints_mm, path, name)
-    trunk = np.linalg.norm(joints_mm[:, H36M.index("head_top")] - joints_mm[:, H36M.index("root")], axis=-1)
-    low, high = TRUNK_MM
-    middle = float(np.median(trunk))
-    require(low < middle < high, path, f"{name}: from root to head top are {middle:.4g} mm, not {low:g} to {high:g}.")
-    lengths = {c: np.linalg.norm(joints_mm[:, c] - joints_mm[:, p], axis=-1) for p, c in H36M.bones}
-    worst = 0.0
-    for child, length in lengths.items():
-        other = lengths[H36M.mirrored[child]]
-        differs = float(np.median(np.abs(length - other) / np.maximum(length + other, 1e-9) * 2))
-        worst = max(worst, differs)
-        bone = f"{name}: the bone to {H36M.names[child]} and its mirror image"
-        require(differs < LARGEST_ASYMMETRY, path, f"{bone} differ by {100 * differs:.0f} %.")
-    return worst
+def _crops(config: Config, path: Path, against: Against) -> Figures:
+    from codebase.stages._tensor_checks import check_crops  # torch only where there are tensors
+
+    return check_crops(config, path, against)
 
 
-def _same_rows(keys: Int64[ndarray, " rows"], path: Path, against: Against) -> None:
-    """The crops of a subject are exactly its rows in the indices."""
-    given = indices(against)
-    if not given:
-        return
-    subject = int(path.stem.removeprefix("S"))
-    listed = np.unique(np.concatenate([index.key[index.subject == subject] for index in given]))
-    require(len(keys) == len(listed) and bool((np.sort(keys) == listed).all()), path,
-            f"It has {len(keys)} rows, the indices list {len(listed)} of subject {subject}, not the same.")  # fmt: skip
+def _checkpoint(config: Config, path: Path, against: Against) -> Figures:
+    from codebase.stages._tensor_checks import check_checkpoint
+
+    return check_checkpoint(config, path, against)
 
 
 def _must_be_finite(name: str, item: object) -> bool:

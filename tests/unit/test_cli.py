@@ -210,7 +210,7 @@ def test_help_imports_no_heavy_library():
 
 
 def test_stages_that_need_no_network_start_without_torch():
-    stages = "synthesize", "backgrounds", "index", "crops"
+    stages = "synthesize", "backgrounds", "index", "crops", "check"
     script = "".join(f"import codebase.stages.{stage}\n" for stage in stages) + "import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "smplx", "matplotlib"}
