@@ -8,6 +8,7 @@ in a process of its own. What it builds on is experimental in torch.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ def register() -> torch.device:
     # these two reach the device below what Python can see; of a saved state a GPU's numbers matter alone
     torch.tensor = _made
     torch.save = lambda content, *how, **options: _save(_on_cpu(content), *how, **options)
-    torch.inference_mode = torch.no_grad  # the tensors below know no versions, which inference mode asks about
+    # the tensors below know no versions, which inference mode asks about
+    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext()
     return torch.device(NAME, 0)
 
 

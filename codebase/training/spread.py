@@ -24,6 +24,7 @@ from typing import Any
 from codebase.config import TrainConfig
 from codebase.errors import EXIT_OUT_OF_TIME, EXIT_USER_ERROR, KilledError, OutOfTimeError, UserError
 from codebase.failures import disk_is_full
+from codebase.files import write_json
 
 log = logging.getLogger("posemill.spread")
 AGENT = "POSEMILL_AGENT"  # set for the launchers that srun starts, one a host: address of the meeting point
@@ -68,10 +69,11 @@ def as_member(call: Callable[[], int | None]) -> int:
 
 
 def _report(text: str, code: int) -> int:
-    """Leave a message for the launcher; its place is torchrun's."""
+    """Leave a message for the launcher; its place is torchrun's, which fails on half of one."""
     content = {"message": text, "timestamp": int(time.time()), "time": time.time()}
     if place := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        Path(place).write_text(json.dumps(content), encoding="utf-8")
+        # whole or not at all: after the first failure torchrun stops the others, wherever they are
+        write_json(Path(place), content)
     return code
 
 

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 
 import pytest
+from conftest import make_house, run_in
 
 from codebase.config import read_config
 
@@ -17,10 +19,11 @@ FROM_ENC_DEC = {"train_enc_dec", "check_enc_dec"} | FROM_HMR | FROM_EMBED
 FROM_CROPS = {"crops", "check_crops"} | FROM_ENC_DEC
 
 
-@pytest.fixture
-def finished(in_house, house):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A house in which every output exists and is recorded as made with the config of now."""
-    listed = in_house("snakemake", "--summary")
+    house = make_house(tmp_path_factory.mktemp("made") / "house")
+    listed = run_in(house, "snakemake", "--summary")
     for line in listed.stdout.splitlines()[1:]:
         path = house / line.split("\t")[0]
         if path.name == "meshes":
@@ -28,9 +31,16 @@ def finished(in_house, house):
         elif not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("made by a test\n")
-    done = in_house("snakemake", "--touch", "--forceall", "--cores", "1")
+    done = run_in(house, "snakemake", "--touch", "--forceall", "--cores", "1")
     assert done.returncode == 0, done.stderr
     return house
+
+
+@pytest.fixture
+def finished(made, house):
+    """A copy of it for one test, which `in_house` works in."""
+    shutil.rmtree(house)
+    return shutil.copytree(made, house, symlinks=True)
 
 
 def due(in_house, *argv):
