@@ -28,26 +28,17 @@ use_environment "$venv" "$(runtime_pins)" envs/test.txt
 # small operations on spinning threads are a hundred times slower where cores are shared
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 
-# empties `where` if the arguments of pytest name files
-look_in() {
-    for word in "$@"; do
-        if [ -e "${word%%::*}" ]; then where=(); fi
-    done
-}
-
 # on the one scheduler, one after the other
 cluster() {
     where=(tests/cluster)
-    look_in "$@"
+    for word in "$@"; do
+        if [ -e "${word%%::*}" ]; then where=(); fi
+    done
     python -m pytest -q -m cluster --durations=0 --durations-min=1 ${where[@]+"${where[@]}"} "$@"
 }
 
-# two files at once, the long ones first: last, one of them would have a processor idle beside it
-others() {
-    where=(tests/integration tests/workflow tests/unit)
-    look_in "$@"
-    python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=20 ${where[@]+"${where[@]}"} "$@"
-}
+# two files at once
+others() { python -m pytest -q -n 2 --dist loadfile --durations=20 "$@"; }
 
 if [ $which != all ]; then
     $which "$@"
