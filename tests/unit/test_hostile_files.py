@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import shutil
 import tempfile
 from pathlib import Path
@@ -34,6 +36,16 @@ DAMAGE = st.lists(
         st.floats(0, 1, exclude_max=True), st.sampled_from([1, 4, 8, 100]),
     ), min_size=1, max_size=4,
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_goes_back():
+    """Gigabytes that a file claims: after a training in this process (`codebase.training.runtime.prepare`) its heap
+    would keep them once they are freed, and a later test could not fork.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mmap_max, default = -4, 65536
+        ctypes.CDLL(None).mallopt(mmap_max, default)
 
 
 def spoilt(content: bytes, damage: list[tuple[str, float, int]]) -> bytes:
