@@ -41,11 +41,11 @@ DAMAGE = st.lists(
 @pytest.fixture(scope="module", autouse=True)
 def memory_goes_back():
     """Gigabytes that a file claims: after a training in this process (`codebase.training.runtime.prepare`) its heap
-    would keep them once they are freed, and a later test could not fork.
+    keeps them once they are freed, and a later test could not fork.
     """
+    yield
     if platform.libc_ver()[0] == "glibc":
-        mmap_max, default = -4, 65536
-        ctypes.CDLL(None).mallopt(mmap_max, default)
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def spoilt(content: bytes, damage: list[tuple[str, float, int]]) -> bytes:
