@@ -21,7 +21,7 @@ def test_a_report_is_whole_from_the_moment_that_it_is_there(tmp_path, monkeypatc
             if place.exists():
                 sizes.add(place.stat().st_size)
 
-    watching = threading.Thread(target=look)
+    watching = threading.Thread(target=look, daemon=True)
     watching.start()
 
     def fail() -> None:
